@@ -1,0 +1,84 @@
+"""The application: its commands, and how it ends.
+
+Exit codes: 0 done; 2 a mistake in the command or a file, told in one line ``error: ...``; 130 interrupted. Anything
+unexpected keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import KintsugiError
+
+# Failures of the machine that holds the user's files, which need no traceback even where no file is named.
+_STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES}
+
+
+class OneLineErrors(TyperGroup):
+    """Ends with one line on stderr for a user's mistake, instead of a box or a traceback."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(args, *rest, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, *rest, standalone_mode=False, **extra)
+        except typer.TyperException as error:
+            code = _fail(error.format_message() if hasattr(error, "format_message") else str(error))
+        except KintsugiError as error:
+            code = _fail(str(error))
+        except OSError as error:
+            if error.filename is None and error.errno not in _STORAGE:
+                raise
+            code = _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+        except (typer.Abort, KeyboardInterrupt):
+            code = 130
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print("error:", " ".join(message.replace("Value error, ", "").split()), file=sys.stderr)
+    return 2
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Restore damaged pictures with a diffusion or flow model, in a few network evaluations.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"kintsugi {version('kintsugi-diffusion')}")
+        except PackageNotFoundError:
+            print("kintsugi, not installed as a package")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+# Each adds its commands to `app`; the order is that of --help.
+from . import restore  # noqa: E402, F401, I001
+from . import degrade  # noqa: E402, F401
+from . import describe  # noqa: E402, F401
+from . import train  # noqa: E402, F401

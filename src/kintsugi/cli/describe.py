@@ -1,0 +1,121 @@
+"""``kintsugi samplers``, ``kintsugi priors``, ``kintsugi info``: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InvalidArgument
+from . import options
+from .app import app
+
+if TYPE_CHECKING:
+    from ..priors.network import NetworkPrior
+
+
+@app.command()
+def samplers() -> None:
+    """List the sampling methods and their settings."""
+    from ..samplers import available_samplers
+
+    rows = []
+    for name, method in available_samplers().items():
+        summary = ((method.__doc__ or "").strip().splitlines() or [""])[0]
+        settings = " ".join(f"{f.name}={f.default!r}" for f in fields(method) if f.default is not MISSING)
+        rows.append((name, summary, settings))
+    _table(("sampler", "what it is", "settings and defaults"), rows)
+
+
+@app.command()
+def priors() -> None:
+    """List the models that come with the package."""
+    from .. import available_priors, load_prior
+
+    rows = []
+    for name in available_priors():
+        prior = load_prior(name)
+        count = sum(p.numel() for p in prior.parameters())
+        card = getattr(prior, "card", {})
+        rows.append((name, f"{count / 1e6:.1f} M", str(card.get("summary", card.get("description", "")))))
+    _table(("prior", "parameters", "what it is"), rows)
+
+
+@app.command()
+def info(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A picture, a model file, or the name of a prior.")],
+) -> None:
+    """Tell what a picture or a model file holds."""
+    from .. import available_priors, load_prior
+
+    if file.endswith(".safetensors") or (file in available_priors() and not Path(file).exists()):
+        _table(("model", file), _model_rows(load_prior(file)))
+    else:
+        path = options.input_path(file)
+        _table(("picture", str(path)), _picture_rows(path))
+
+
+def _picture_rows(path: Path) -> list[tuple[str, str]]:
+    from ..images import read_picture
+    from ..images.noise import estimate_noise
+
+    picture = read_picture(path)
+    rows = [
+        ("size", f"{picture.width} x {picture.height} pixels"),
+        ("colour", "grey" if picture.grey else "RGB"),
+        ("depth", "floating point" if picture.bits == 32 else f"{picture.bits} bits a channel"),
+        ("alpha", "no" if picture.alpha is None else "yes"),
+        ("profile", _profile_name(picture.icc)),
+    ]
+    with suppress(InvalidArgument):  # the library for it may not be installed: the rest is still worth telling
+        rows.append(("noise, estimated", f"{estimate_noise(picture):.4f} of the range from black to white"))
+    return rows + [("note", note) for note in picture.notes]
+
+
+def _profile_name(icc: bytes | None) -> str:
+    import io
+
+    from PIL import ImageCms
+
+    if icc is None:
+        return "none"
+    try:
+        return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc))).strip()
+    except (ImageCms.PyCMSError, OSError):
+        return f"unreadable ({len(icc)} bytes)"
+
+
+def _model_rows(prior: NetworkPrior) -> list[tuple[str, str]]:
+    rows = [
+        ("parameters", f"{sum(p.numel() for p in prior.parameters()):,}"),
+        ("signals", " x ".join("any" if n is None else str(n) for n in prior.shape or ())),
+        ("network", ", ".join(f"{k} {v}" for k, v in prior.net.config.to_dict().items())),
+        ("data variance", f"{prior.data_variance:g}"),
+        ("error spectrum", "none" if prior.spectrum is None else f"{len(prior.spectrum.etas)} noise levels"),
+    ]
+    for key, value in prior.card.items():
+        if key == "validation" and isinstance(value, dict):
+            rows += [(f"PSNR at eta {level}", f"{psnr} dB") for level, psnr in value.items()]
+        elif isinstance(value, dict):
+            rows += [(f"{key}: {k}", str(v)) for k, v in value.items()]
+        else:
+            rows.append((key, str(value)))
+    return rows
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE)
+    for title in header:
+        table.add_column(Text(title), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text: brackets in a file's words are not markup
+    Console().print(table)

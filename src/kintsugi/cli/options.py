@@ -1,0 +1,104 @@
+"""Options that several commands share, and what their words mean."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from ..tasks import Settings
+
+TaskName = Literal["sr", "inpaint", "deblur", "denoise", "colorize"]  # the names in tasks.TASKS
+BoundaryName = Literal["unknown", "circular"]
+
+Input = Annotated[str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="The file to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False)
+]
+TaskOption = Annotated[TaskName, typer.Option("--task", "-t", help="What happened to the picture.")]
+Factor = Annotated[int, typer.Option(help="sr: how many times smaller the picture is, 2 to 32.")]
+Mask = Annotated[str | None, typer.Option(help="inpaint: a picture of the same size, white where pixels are missing.")]
+Kernel = Annotated[
+    str | None, typer.Option(help="deblur: gaussian:SIGMA, uniform:SIZE, motion:LENGTH:ANGLE, or a picture file.")
+]
+Boundary = Annotated[
+    BoundaryName, typer.Option(help="sr, deblur: what lies beyond the border (circular: as in benchmarks).")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+
+
+def input_path(text: str) -> Path:
+    """The file that ``text`` names; ``example:NAME`` is a bundled one."""
+    if text.startswith("example:"):
+        from .. import data_path
+
+        return Path(data_path(text.removeprefix("example:")))
+    return Path(text)
+
+
+def task_settings(
+    *,
+    size: tuple[int, int],
+    factor: int,
+    mask: str | None,
+    kernel: str | None,
+    noise: str | None,
+    boundary: BoundaryName,
+) -> Settings:
+    """The words of the command line as :class:`Settings`; ``size`` (height, width) is what a mask must have."""
+    from ..images import read_mask
+    from ..tasks import Settings, parse_kernel
+
+    return Settings(
+        factor=factor,
+        mask=None if mask is None else read_mask(input_path(mask), size),
+        kernel=None if kernel is None else parse_kernel(kernel),
+        noise=parse_noise(noise),
+        boundary=boundary,
+    )
+
+
+def parse_noise(text: str | None) -> float | Literal["auto"] | None:
+    """A number, ``auto`` or nothing."""
+    if text is None or text == "auto":
+        return None if text is None else "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidArgument("noise", text, "a number from 0 to 1, or auto") from None
+
+
+def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` words as a dictionary; values are Python literals where they can be, else text."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InvalidArgument("set", pair, "NAME=VALUE")
+        try:
+            settings[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[key] = {"true": True, "false": False}.get(value.lower(), value)
+    return settings
+
+
+def refuse_overwriting(inputs: Iterable[Path | str | None], outputs: Iterable[Path]) -> None:
+    """An output that is one of the inputs would destroy it: :class:`InvalidArgument` for ``output``."""
+    existing = [Path(path) for path in inputs if path is not None and Path(path).exists()]
+    for output in outputs:
+        if output.exists() and any(output.samefile(path) for path in existing):
+            raise InvalidArgument("output", output, "another file than the input")
+
+
+def say(*lines: str) -> None:
+    """Remarks on stderr, so that stdout holds only results."""
+    import sys
+
+    for line in lines:
+        print("note:", line, file=sys.stderr)

@@ -1,0 +1,130 @@
+"""``kintsugi restore``: from a degraded picture to a restored one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InvalidArgument
+from . import options
+from .app import app
+
+if TYPE_CHECKING:
+    from ..restore import Restoration
+    from ..samplers import Sampler
+    from ..tasks import Prepared
+
+
+@app.command()
+def restore(
+    source: options.Input,
+    output: options.Output,
+    task: options.TaskOption,
+    mask: options.Mask = None,
+    factor: options.Factor = 4,
+    kernel: options.Kernel = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            help="Standard deviation of the noise, 0 to 1 from black to white (25 of 255 is 0.098), or auto to "
+            "estimate it from the picture. Without it: the rounding of the file only.",
+        ),
+    ] = None,
+    boundary: options.Boundary = "unknown",
+    sampler: Annotated[str, typer.Option(help="The method; see 'kintsugi samplers'.")] = "kintsugi",
+    steps: Annotated[int, typer.Option(help="Steps of the sampler.", min=1)] = 5,
+    texture: Annotated[
+        float | None,
+        typer.Option(help="From 0, the most likely picture, to 1, a sample with the texture of the real thing."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another setting of the sampler; repeatable."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many different restorations to draw.", min=1)] = 1,
+    seed: options.Seed = 0,
+    prior: Annotated[str, typer.Option(help="A model: a name of 'kintsugi priors', or a file.")] = "photo",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    compare: Annotated[bool, typer.Option("--compare", help="Also write OUT-compare.png: input and output.")] = False,
+) -> None:
+    """Restore a degraded picture.
+
+    With --samples N the file OUT is the first of them, and OUT-sample1 to OUT-sampleN, OUT-mean and OUT-std.png are
+    written too. OUT-std.png is the standard deviation at each pixel: black where all samples agree, white where they
+    differ by a quarter of the range from black to white or more.
+    """
+    from .. import load_prior
+    from .. import restore as run
+    from ..images import losses, read_picture
+    from ..samplers import make_sampler
+    from ..tasks import prepare
+    from . import outputs
+
+    # Everything that can be wrong is found before the network is read.
+    files = outputs.plan(output, samples, compare)
+    path = options.input_path(source)
+    options.refuse_overwriting([path, mask, kernel, prior], files.all)
+    picture = read_picture(path)
+    words = options.task_settings(
+        size=(picture.height, picture.width), factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary
+    )
+    prepared = prepare(task, picture, words)
+    files.check(picture.bits, prepared.size)
+    method = make_sampler(sampler, **_settings(sampler, texture, settings or []))
+    target = _device(device)
+    options.say(*picture.notes, *losses(picture, output))
+
+    model = load_prior(prior).to(target)
+    result = _run_with_bar(run, prepared, model, method, steps=steps, samples=samples, seed=seed)
+    outputs.write(files, prepared, result, words.mask)
+    cost = result.cost
+    print(f"{output}: {cost.forwards} forwards, {cost.vjps} VJPs, {cost.seconds:.1f} s on {target}")
+
+
+def _run_with_bar(
+    run: Any, prepared: Prepared, model: Any, method: Sampler, *, steps: int, samples: int, seed: int
+) -> Restoration:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("restoring", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        result: Restoration = run(
+            prepared.problem, model, method, steps=steps, samples=samples, seed=seed, progress=show
+        )
+    return result
+
+
+def _settings(sampler: str, texture: float | None, pairs: list[str]) -> dict[str, Any]:
+    """``--texture`` and ``--set`` as arguments of the sampler."""
+    from dataclasses import fields
+
+    from ..samplers import available_samplers
+
+    settings = options.parse_assignments(pairs)
+    if texture is not None:
+        method = available_samplers().get(sampler)
+        if method is not None and "texture" not in {f.name for f in fields(method)}:
+            raise InvalidArgument("texture", texture, f"no such setting: the sampler {sampler!r} has no texture dial")
+        settings["texture"] = texture
+    return settings
+
+
+def _device(name: str) -> Any:
+    """A torch device that is there. Errors: :class:`InvalidArgument` for ``device``."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidArgument("device", name, "a device of this machine: auto, cpu, cuda, cuda:1, mps") from error
+    return device

@@ -1,0 +1,144 @@
+"""``kintsugi train`` and ``kintsugi plot-log``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ..errors import InvalidArgument, InvalidFile
+from . import options
+from .app import app
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures, searched with its subfolders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the model, checkpoint and log.")],
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of a crop in pixels.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate after the warm-up.")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps of the warm-up.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the moving average of the weights.")] = None,
+    oversample: Annotated[float | None, typer.Option(help="0: every file alike; 1: every pixel alike.")] = None,
+    min_scale: Annotated[float | None, typer.Option(help="The most a picture is reduced before a crop.")] = None,
+    mixed_precision: Annotated[Literal["no", "bf16", "fp16"] | None, typer.Option(help="Of the network.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints and log lines.")] = None,
+    validate_every: Annotated[
+        int | None, typer.Option(help="Steps between validations; a multiple of the above.")
+    ] = None,
+    widths: Annotated[str | None, typer.Option(help="Channels of each level of the network, as in 32,64,128.")] = None,
+    blocks: Annotated[str | None, typer.Option(help="Blocks of each level of the network, as in 1,2,2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.", min=0)] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another field of TrainConfig; repeatable.")
+    ] = None,
+) -> None:
+    """Train a model on a folder of pictures, or go on with an interrupted run.
+
+    A run whose output folder holds a checkpoint continues from it, at the exact step. Options that are not given have
+    the defaults of TrainConfig. Ctrl-C loses what came after the last checkpoint, nothing else.
+    """
+    given = {
+        "steps": steps, "batch": batch, "crop": crop, "lr": lr, "warmup": warmup, "ema": ema, "seed": seed,
+        "oversample": oversample, "min_scale": min_scale, "mixed_precision": mixed_precision,
+        "save_every": save_every, "validate_every": validate_every,
+    }  # fmt: skip
+    config = _config({k: v for k, v in given.items() if v is not None}, widths, blocks, settings or [])
+    try:
+        import accelerate  # noqa: F401
+    except ImportError as error:
+        raise InvalidArgument("train", "no accelerate", "pip install 'kintsugi-diffusion[train]'") from error
+    from ..training.loop import train as run
+
+    if output.exists() and not output.is_dir():
+        raise InvalidArgument("output", output, "a folder, new or with a run to go on with")
+    resumed = (output / "checkpoint.pt").exists()
+    print(f"{'going on with' if resumed else 'starting'} {output}, {config.steps} steps", flush=True)
+    run(folder, output, config, report=_report)
+    print(f"{output / 'model.safetensors'}: trained for {config.steps} steps")
+
+
+@app.command("plot-log")
+def plot_log(
+    folder: Annotated[Path, typer.Argument(help="The output folder of 'kintsugi train', or its log.jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to draw: .png, .svg or .pdf.")],
+) -> None:
+    """Draw the loss and the validation of a training run. Needs matplotlib."""
+    if output.suffix.lower() not in (".png", ".svg", ".pdf") or not output.parent.is_dir():
+        raise InvalidArgument("output", output, "a .png, .svg or .pdf file in a folder that exists")
+    path = folder / "log.jsonl" if folder.is_dir() else folder
+    records = read_log(path)
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InvalidArgument("plot-log", "no matplotlib", "pip install matplotlib") from error
+    from ..files import atomic_path
+
+    losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
+    checks = [(r["step"], r["validation"]) for r in records if "validation" in r]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([step for step, _ in losses], [loss for _, loss in losses])
+    left.set(xlabel="step", ylabel="loss")
+    for level in checks[-1][1] if checks else ():
+        known = [(step, scores[level]) for step, scores in checks if level in scores]
+        right.plot([step for step, _ in known], [psnr for _, psnr in known], marker=".", label=f"eta {level}")
+    right.set(xlabel="step", ylabel="denoising PSNR, dB (held-out crops)")
+    if checks:
+        right.legend(fontsize="small", ncols=2)
+    with atomic_path(output) as temporary:
+        figure.savefig(temporary, dpi=120)
+    print(f"{output}: {len(losses)} log lines, {len(checks)} validations")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a ``log.jsonl``, in order. Errors: :class:`InvalidFile`."""
+    try:
+        lines = path.read_text().splitlines()
+        records = [json.loads(line) for line in lines if line.strip()]
+        if not records or not all("step" in record for record in records):
+            raise ValueError("no records of a training run")
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidFile(path, f"not a readable training log ({error})") from error
+    return records
+
+
+def _config(given: dict[str, Any], widths: str | None, blocks: str | None, pairs: list[str]) -> Any:
+    from ..priors.unet import UNetConfig
+    from ..training.config import TrainConfig
+
+    extra = options.parse_assignments(pairs)
+    known = {f.name for f in fields(TrainConfig)} - {"net"}
+    unknown = sorted(set(extra) - known)
+    if unknown:
+        raise InvalidArgument("set", unknown[0], f"one of {', '.join(sorted(known))}")
+    net: dict[str, Any] = {
+        name: _integers(name, text) for name, text in (("widths", widths), ("blocks", blocks)) if text is not None
+    }
+    try:
+        return TrainConfig(**given | extra, net=UNetConfig(**net))
+    except TypeError as error:  # a value of another type, which no comparison accepts
+        raise InvalidArgument("set", " ".join(pairs), f"values of the fields' types ({error})") from error
+
+
+def _integers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        values = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 1:
+        raise InvalidArgument(name, text, "positive whole numbers, as in 32,64,128")
+    return values
+
+
+def _report(record: dict[str, Any]) -> None:
+    if "validation" in record:
+        scores = "  ".join(f"eta {level}: {psnr}" for level, psnr in record["validation"].items())
+        print(f"step {record['step']}  PSNR in dB  {scores}", flush=True)
+    else:
+        print("step {step}  loss {loss:.4f}  lr {lr:.2e}  {seconds:.3f} s a step".format(**record), flush=True)

@@ -1,0 +1,38 @@
+"""The errors a user can cause. Each names the argument, what came and what was expected."""
+
+from __future__ import annotations
+
+
+class KintsugiError(Exception):
+    """Base of every error that Kintsugi raises on purpose; the command line prints it as one line."""
+
+
+class InvalidArgument(KintsugiError, ValueError):
+    """An argument that cannot be used.
+
+    >>> raise InvalidArgument("factor", 0, "an integer of at least 1")
+    Traceback (most recent call last):
+    kintsugi.errors.InvalidArgument: factor: expected an integer of at least 1, got 0
+    """
+
+    def __init__(self, name: str, got: object, expected: str) -> None:
+        self.name, self.got, self.expected = name, got, expected
+        super().__init__(f"{name}: expected {expected}, got {_short(got)}")
+
+
+class InvalidFile(KintsugiError, ValueError):
+    """A file that cannot be read as what it should be."""
+
+    def __init__(self, path: object, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+class NotConverged(KintsugiError, RuntimeError):
+    """An iterative solver stopped before it reached its tolerance."""
+
+
+def _short(value: object, limit: int = 120) -> str:
+    text = repr(value) if not isinstance(value, str) else value
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,29 @@
+"""Measurements: see ``base`` for the calculus and ``linear`` for the degradations by name."""
+
+from .base import LinearOperator, Operator, check_adjoint, check_pinv
+from .covariance import StationaryCovariance
+from .kernels import bicubic_kernel, gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
+from .linear import Bicubic, BlockAverage, Blur, Grey, Identity
+from .selection import Crop, Mask
+from .stationary import Stationary
+
+__all__ = [
+    "Bicubic",
+    "BlockAverage",
+    "Blur",
+    "Crop",
+    "Grey",
+    "Identity",
+    "LinearOperator",
+    "Mask",
+    "Operator",
+    "Stationary",
+    "StationaryCovariance",
+    "bicubic_kernel",
+    "check_adjoint",
+    "check_pinv",
+    "gaussian_kernel",
+    "load_kernel",
+    "motion_kernel",
+    "uniform_kernel",
+]

@@ -1,0 +1,148 @@
+"""Composition and scaling of linear operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgument
+from .base import Function, LinearOperator
+from .covariance import StationaryCovariance
+from .iterative import lanczos
+from .selection import Crop, Mask, solve_selected
+from .stationary import Stationary
+
+
+def compose(outer: LinearOperator, inner: LinearOperator) -> LinearOperator:
+    """``outer @ inner``, in closed form where both commute with shifts."""
+    if outer.in_shape != inner.out_shape:
+        raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
+    if type(outer) is Stationary and type(inner) is Stationary:
+        return _fuse(outer, inner)
+    return Composed(outer, inner)
+
+
+def _fuse(outer: Stationary, inner: Stationary) -> Stationary:
+    """``S_s K M S_r L N = S_sr (K upsampled) L M N``: a filter after decimation is its periodic repeat before it."""
+    transfer = None
+    if outer._transfer is not None or inner._transfer is not None:
+        transfer = inner.transfer * outer.transfer.repeat(inner.factor)
+    return Stationary(
+        inner.in_shape,
+        transfer,
+        factor=tuple(a * b for a, b in zip(outer.factor, inner.factor, strict=True)),
+        colour=outer.colour @ inner.colour,
+        cutoff=max(outer.cutoff, inner.cutoff),
+    )
+
+
+class Composed(LinearOperator):
+    """``outer(inner(x))``; its Gram functions by Lanczos unless ``inner`` has a single eigenvalue."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.in_shape != inner.out_shape:
+            raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
+        self.outer, self.inner = outer, inner
+        self.in_shape, self.out_shape = inner.in_shape, outer.out_shape
+        self.cutoff = max(outer.cutoff, inner.cutoff)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def visible(self, x: Tensor) -> Tensor:
+        return self.inner.visible(x)
+
+    @property
+    def flat(self) -> float | None:
+        if self.outer.flat is None or self.inner.flat is None:
+            return None
+        return self.outer.flat * self.inner.flat
+
+    def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
+        c = self.inner.flat
+        if c is not None:
+            return self.outer.gram_sum(lambda lam: h(c * lam), us)
+        return super().gram_sum(h, us)
+
+    def gram(self, h: Function, u: Tensor) -> Tensor:
+        c = self.inner.flat
+        if c is not None:
+            return self.outer.gram(lambda lam: h(c * lam), u)
+        # The range of the composition lies in the range of the outer operator: drop the rest of u first.
+        u = self.outer.gram(torch.ones_like, u)
+        return lanczos(lambda v: self._forward(self._adjoint(v)), h, u, cutoff=self.cutoff)
+
+    def solve_normal(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        *,
+        start: Tensor | None = None,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
+    ) -> Tensor:
+        if isinstance(self.inner, Stationary) and isinstance(self.outer, Mask | Crop):
+            return solve_selected(
+                self.outer,
+                self.inner,
+                covariance,
+                sigma2,
+                r,
+                start=start,
+                tolerance=tolerance,
+                iterations=iterations,
+            )
+        return super().solve_normal(covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations)
+
+
+class Scaled(LinearOperator):
+    """``scale * A``."""
+
+    def __init__(self, scale: float, operator: LinearOperator) -> None:
+        if not (scale != 0 and abs(scale) < float("inf")):
+            raise InvalidArgument("scale", scale, "a finite number other than 0")
+        self.scale, self.operator = scale, operator
+        self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
+        self.cutoff = operator.cutoff
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.operator(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.scale * self.operator.adjoint(y)
+
+    def visible(self, x: Tensor) -> Tensor:
+        return self.operator.visible(x)
+
+    @property
+    def flat(self) -> float | None:
+        return None if self.operator.flat is None else self.scale**2 * self.operator.flat
+
+    def gram(self, h: Function, u: Tensor) -> Tensor:
+        return self.operator.gram(lambda lam: h(self.scale**2 * lam), u)
+
+    def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
+        return self.operator.gram_sum(lambda lam: h(self.scale**2 * lam), us)
+
+    def solve_normal(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        *,
+        start: Tensor | None = None,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
+    ) -> Tensor:
+        square = self.scale**2
+        start = None if start is None else start * square
+        u = self.operator.solve_normal(
+            covariance, sigma2 / square, r, start=start, tolerance=tolerance, iterations=iterations
+        )
+        return u / square

@@ -1,0 +1,57 @@
+"""A stationary covariance of signals: diagonal in Fourier, with one spectrum for luma and one for chroma.
+
+``C x`` multiplies the mean over channels (luma, the direction (1, ..., 1)/sqrt(C)) by ``S_0(|f|)`` and what is
+orthogonal to it (chroma) by ``S_1(|f|)`` in the discrete Fourier domain, ``|f|`` in cycles per sample. Normalised so
+that white noise of variance v has ``S = v``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .base import spatial
+
+Spectrum = Callable[[Tensor], Tensor]
+
+
+def frequency_radius(size: Sequence[int], *, half: bool, like: Tensor) -> Tensor:
+    """``|f|`` in cycles per sample on the grid of ``fftn`` (or, with ``half``, of ``rfftn``) of a signal of ``size``."""
+    options = {"dtype": like.dtype, "device": like.device}
+    axes = [torch.fft.fftfreq(n, **options) for n in size]
+    if half:
+        axes[-1] = torch.fft.rfftfreq(size[-1], **options)
+    squares = torch.meshgrid(*(f**2 for f in axes), indexing="ij")
+    return torch.stack(squares).sum(0).sqrt()
+
+
+@dataclass(frozen=True)
+class StationaryCovariance:
+    """``spectrum(radius) -> (2, *radius.shape)``, positive: luma and chroma variance at each frequency."""
+
+    spectrum: Spectrum
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``C x`` for ``x`` of shape (B, C, *S), periodic."""
+        return self._multiply(x, self.spectrum(frequency_radius(x.shape[2:], half=True, like=x)))
+
+    def root(self, x: Tensor) -> Tensor:
+        """``C^{1/2} x``: turns white noise into a sample of N(0, C)."""
+        return self._multiply(x, self.spectrum(frequency_radius(x.shape[2:], half=True, like=x)).sqrt())
+
+    def plus(self, variance: float) -> StationaryCovariance:
+        """``C + variance I``."""
+        return StationaryCovariance(lambda radius: self.spectrum(radius) + variance)
+
+    def _multiply(self, x: Tensor, values: Tensor) -> Tensor:
+        dims = spatial(x)
+        transform = torch.fft.rfftn(x, dim=dims)
+        if x.shape[1] == 1:
+            out = values[0] * transform
+        else:
+            luma = transform.mean(1, keepdim=True)
+            out = values[1] * transform + (values[0] - values[1]) * luma
+        return torch.fft.irfftn(out, s=x.shape[2:], dim=dims)

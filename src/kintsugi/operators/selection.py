@@ -1,0 +1,140 @@
+"""Operators that keep some samples: masks and crops.
+
+A mask multiplies by weights and keeps the shape, so that a picture with holes is its own measurement; ``A A^T`` is
+diagonal. A crop cuts a window out of a larger canvas, ``A A^T = I``: composed with a circular operator on the canvas
+it makes a measurement with *real* borders, where what lies outside the picture is unknown instead of wrapped around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgument
+from .base import Function, LinearOperator, Shape, restricted_all, signal_shape
+from .covariance import StationaryCovariance
+from .iterative import conjugate_gradients
+from .stationary import Stationary
+
+
+class Mask(LinearOperator):
+    """``y = m x``: inpainting. Measured where ``mask`` is 1 (or True), missing where it is 0.
+
+    ``mask`` is any real weight that broadcasts to ``shape`` (C, *S): per pixel or per channel, any pattern.
+    """
+
+    def __init__(self, mask: Tensor, shape: Sequence[int]) -> None:
+        self.in_shape = self.out_shape = signal_shape(shape)
+        mask = torch.as_tensor(mask)
+        try:
+            weights = mask.double().broadcast_to(self.in_shape)
+        except RuntimeError as error:
+            raise InvalidArgument("mask", tuple(mask.shape), f"a mask that broadcasts to {self.in_shape}") from error
+        if not bool(torch.isfinite(weights).all()):
+            raise InvalidArgument("mask", "weights that are not finite", "finite weights")
+        if not bool((weights != 0).any()):
+            raise InvalidArgument("mask", "a mask of zeros", "at least one measured sample")
+        self._binary = mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all())
+        self._weights = mask.float().broadcast_to(self.in_shape) if self._binary else weights
+        self._top = float(weights.square().max())
+        self._identity = Stationary(self.in_shape)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return x * self._weights.to(x)
+
+    _adjoint = _forward
+
+    def gram(self, h: Function, u: Tensor) -> Tensor:
+        return self.gram_sum(lambda lam: (h(lam),), (u,))
+
+    def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
+        threshold = self.cutoff**2 * self._top
+        if self._binary:
+            scales = restricted_all(h, torch.ones((), dtype=torch.float64), threshold)
+            return self._weights.to(us[0]) * torch.stack([float(s) * u for s, u in zip(scales, us, strict=True)]).sum(0)
+        values = restricted_all(h, self._weights.to(us[0]).square(), threshold)
+        return torch.stack([v * u for v, u in zip(values, us, strict=True)]).sum(0)
+
+    def solve_normal(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        *,
+        start: Tensor | None = None,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
+    ) -> Tensor:
+        return solve_selected(
+            self, self._identity, covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
+        )
+
+
+class Crop(LinearOperator):
+    """The window of ``size`` that begins at ``offset`` in signals of ``shape`` (C, *S)."""
+
+    def __init__(self, shape: Sequence[int], size: Sequence[int], offset: Sequence[int]) -> None:
+        self.in_shape = signal_shape(shape)
+        channels, *space = self.in_shape
+        fits = len(size) == len(offset) == len(space) and all(
+            0 <= o and n >= 1 and o + n <= m for o, n, m in zip(offset, size, space, strict=True)
+        )
+        if not fits:
+            raise InvalidArgument("size", (tuple(size), tuple(offset)), f"a window inside {tuple(space)}")
+        self.out_shape: Shape = (channels, *size)
+        self._window = (..., *(slice(o, o + n) for o, n in zip(offset, size, strict=True)))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return x[self._window]
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        x = y.new_zeros((len(y), *self.in_shape))
+        x[self._window] = y
+        return x
+
+    @property
+    def flat(self) -> float | None:
+        return 1.0
+
+    def gram(self, h: Function, u: Tensor) -> Tensor:
+        return float(h(torch.ones((), dtype=torch.float64))) * u
+
+
+def solve_selected(
+    select: LinearOperator,
+    inner: Stationary,
+    covariance: StationaryCovariance,
+    sigma2: float,
+    r: Tensor,
+    *,
+    start: Tensor | None,
+    tolerance: float,
+    iterations: int,
+) -> Tensor:
+    """``(E T E^T + sigma2 I)^{-1} r`` with ``E`` a selection and ``T = A C A^T`` of a circular ``A``.
+
+    Conjugate gradients on the grid of ``T``, preconditioned by ``E (T + sigma2 I)^{-1} E^T``: exact when nothing is
+    left out, and for a Toeplitz section of a smooth spectrum close to it (Strang, 1986).
+    """
+    normal = inner.normal_eigenvalues(covariance, r)
+    if normal is None:
+        return LinearOperator.solve_normal(
+            select @ inner, covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
+        )
+    values, basis = normal
+    # A noiseless measurement of a smooth prior is singular in float32; this floor is far below one grey level.
+    sigma2 = max(sigma2, 1e-6 * float(values.max()))
+    inverse = 1 / (values + sigma2)
+    r = select.gram(torch.ones_like, r)
+
+    def matvec(u: Tensor) -> Tensor:
+        return select(inner.diagonal((values,), basis, (select.adjoint(u),))) + sigma2 * u
+
+    def precondition(u: Tensor) -> Tensor:
+        return select(inner.diagonal((inverse,), basis, (select.adjoint(u),)))
+
+    return conjugate_gradients(
+        matvec, r, precondition=precondition, start=start, tolerance=tolerance, iterations=iterations
+    )

@@ -1,0 +1,212 @@
+"""Operators that commute with shifts: mix colours, convolve, keep every s-th sample.
+
+    A = S_s K M        M: a matrix over channels, K: circular convolution, S_s: every s-th sample along each axis
+
+``A A^T`` is again a circular convolution, on the small grid, times ``M M^T``: its eigenvalues are those of ``M M^T``
+times the mean over aliases of ``|k^(f)|^2``,
+
+    lam(f') = (1 / prod s) sum_j |k^(f' + j / s)|^2 .
+
+Identity, blur, block average, bicubic decimation, colour to grey and all their compositions are of this kind, and
+so is ``A C A^T`` for a stationary covariance C. Real boundaries are a crop of such an operator on a larger canvas
+(``selection.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgument
+from .base import Function, LinearOperator, Shape, per_axis, restricted_all, signal_shape, spatial
+from .covariance import StationaryCovariance, frequency_radius
+
+
+class Stationary(LinearOperator):
+    """``S_s K M`` on signals of ``shape`` (C, *S).
+
+    Parameters
+    ----------
+    shape: of the clean signal, (C, *S).
+    transfer: the Fourier transform of the kernel on the full grid ``fftn`` of S, complex; None for no convolution.
+    factor: keep every ``factor``-th sample (an integer, or one an axis); must divide S.
+    colour: the matrix M (C_out, C); None for the identity.
+    cutoff: singular values below this share of the largest count as zero.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        transfer: Tensor | None = None,
+        *,
+        factor: int | Sequence[int] = 1,
+        colour: Tensor | None = None,
+        cutoff: float = 1e-4,
+    ) -> None:
+        self.in_shape = signal_shape(shape)
+        channels, *size = self.in_shape
+        self.factor = per_axis("factor", factor, len(size))
+        if any(n % s for n, s in zip(size, self.factor, strict=True)):
+            raise InvalidArgument("factor", factor, f"a divisor of the size {tuple(size)}")
+        self.colour = torch.eye(channels, dtype=torch.float64) if colour is None else colour.double()
+        if self.colour.ndim != 2 or self.colour.shape[1] != channels:
+            raise InvalidArgument("colour", tuple(self.colour.shape), f"a matrix with {channels} columns")
+        if transfer is not None and tuple(transfer.shape) != tuple(size):
+            raise InvalidArgument("transfer", tuple(transfer.shape), f"the grid of the signal, {tuple(size)}")
+        self.cutoff = cutoff
+        self.size: Shape = tuple(size)
+        self.small: Shape = tuple(n // s for n, s in zip(size, self.factor, strict=True))
+        self.out_shape = (self.colour.shape[0], *self.small)
+        self._mixes = not torch.equal(self.colour, torch.eye(channels, dtype=torch.float64))
+        half = size[-1] // 2 + 1
+        self._transfer = None if transfer is None else transfer[..., :half].to(torch.complex128)
+        power = torch.ones(self.size, dtype=torch.float64) if transfer is None else transfer.abs().double() ** 2
+        colours, self._basis = torch.linalg.eigh(self.colour @ self.colour.T)
+        eigenvalues = self.fold(power)
+        self._colours = colours.clamp_min(0)
+        self._top = float(eigenvalues.max() * self._colours.max())
+        spread = float(eigenvalues.max() - eigenvalues.min()) + float(self._colours.max() - self._colours.min())
+        self._flat = self._top if spread < 1e-10 * self._top else None
+        self._eigenvalues = eigenvalues.float() if self._flat is None else eigenvalues.flatten()[:1]
+        if self._flat is None and math.prod(self.size) <= 2**14:
+            self._eigenvalues = eigenvalues  # small problems, tests among them, in full precision
+
+    @property
+    def flat(self) -> float | None:
+        return self._flat
+
+    @property
+    def transfer(self) -> Tensor:
+        """The transfer function on the full grid, complex128."""
+        if self._transfer is None:
+            return torch.ones(self.size, dtype=torch.complex128)
+        return torch.fft.fftn(torch.fft.irfftn(self._transfer, s=self.size, dim=_dims(self.size)))
+
+    def fold(self, values: Tensor) -> Tensor:
+        """The mean over aliases of a real even function on the full grid (..., *size); (..., *half of small)."""
+        for axis, (n, s) in enumerate(zip(self.small, self.factor, strict=True)):
+            dim = values.ndim - len(self.size) + axis
+            if s > 1:
+                values = values.unflatten(dim, (s, n)).mean(dim)
+        return values[..., : self.small[-1] // 2 + 1]
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self._mixes:
+            x = torch.einsum("oc,bc...->bo...", self.colour.to(x), x)
+        if self._transfer is not None:
+            x = self._convolve(x, self._transfer)
+        return x[(..., *(slice(None, None, s) for s in self.factor))]
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        if max(self.factor) > 1:
+            full = y.new_zeros((*y.shape[:2], *self.size))
+            full[(..., *(slice(None, None, s) for s in self.factor))] = y
+            y = full
+        if self._transfer is not None:
+            y = self._convolve(y, self._transfer.conj())
+        return torch.einsum("oc,bo...->bc...", self.colour.to(y), y) if self._mixes else y
+
+    def _convolve(self, x: Tensor, transfer: Tensor) -> Tensor:
+        complex_type = torch.complex64 if x.dtype == torch.float32 else torch.complex128
+        product = torch.fft.rfftn(x, dim=spatial(x)) * transfer.to(x.device, complex_type)
+        return torch.fft.irfftn(product, s=self.size, dim=spatial(x))
+
+    def gram(self, h: Function, u: Tensor) -> Tensor:
+        return self.gram_sum(lambda lam: (h(lam),), (u,))
+
+    def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
+        threshold = self.cutoff**2 * self._top
+        if self._flat is not None:
+            lam = torch.tensor(self._flat, dtype=torch.float64)
+            scales = restricted_all(h, lam, threshold)
+            return torch.stack([float(s) * u for s, u in zip(scales, us, strict=True)]).sum(0)
+        lam = self._eigenvalues.to(us[0])
+        basis = None
+        if self._mixes and len(self._colours) > 1:
+            lam = lam * self._colours.to(lam).view(-1, *(1,) * len(self.size))
+            basis = self._basis
+        else:
+            lam = lam * float(self._colours[0])
+        values = restricted_all(h, lam, threshold)
+        return self.diagonal(values, basis, us)
+
+    def normal_eigenvalues(self, covariance: StationaryCovariance, like: Tensor) -> tuple[Tensor, Tensor] | None:
+        """``A C A^T`` as (values (C_out, *half of small), basis over channels (C_out, C_out)).
+
+        Over channels it is ``S_1 M M^T + (S_0 - S_1) m m^T`` with ``m = M (1, ..., 1)^T / sqrt(C)``. None where the
+        two matrices have no common eigenbasis (a colour matrix that mixes luma into chroma).
+        """
+        outer = self.colour.sum(1, keepdim=True) / math.sqrt(self.in_shape[0])
+        chroma, luma = self.colour @ self.colour.T, outer @ outer.T
+        if not torch.allclose(chroma @ luma, luma @ chroma, atol=1e-10):
+            return None
+        _, basis = torch.linalg.eigh(chroma + math.pi * luma)
+        b_chroma, b_luma = ((basis.T @ m @ basis).diagonal().to(like) for m in (chroma, luma))
+        decimates = max(self.factor) > 1
+        spectrum = covariance.spectrum(frequency_radius(self.size, half=not decimates, like=like))
+        if self._transfer is not None:
+            transfer = self.transfer if decimates else self._transfer
+            spectrum = spectrum * transfer.abs().square().to(like)
+        folded = self.fold(spectrum)
+        ones = (-1,) + (1,) * len(self.size)
+        values = b_chroma.view(ones) * folded[1] + b_luma.view(ones) * (folded[0] - folded[1])
+        return values, basis
+
+    def diagonal(self, values: Sequence[Tensor], basis: Tensor | None, us: Sequence[Tensor]) -> Tensor:
+        """``sum_i values_i u_i`` in Fourier and in ``basis`` over channels (None: the channels themselves).
+
+        ``us`` have shape (B, C_out, *small); ``values`` broadcast to the half grid of their ``rfftn``.
+        """
+        dims = spatial(us[0])
+        total: Tensor | None = None
+        for v, u in zip(values, us, strict=True):
+            rotated = u if basis is None else torch.einsum("oc,bo...->bc...", basis.to(u), u)
+            term = torch.fft.rfftn(rotated, dim=dims) * v
+            total = term if total is None else total + term
+        assert total is not None
+        out = torch.fft.irfftn(total, s=self.small, dim=dims)
+        return out if basis is None else torch.einsum("oc,bc...->bo...", basis.to(out), out)
+
+    def solve_normal(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        *,
+        start: Tensor | None = None,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
+    ) -> Tensor:
+        normal = self.normal_eigenvalues(covariance, r)
+        if normal is None:
+            return super().solve_normal(
+                covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
+            )
+        values, basis = normal
+        floor = 1e-7 * float(values.max())
+        return self.diagonal((1 / (values + max(sigma2, floor)),), basis, (r,))
+
+
+def kernel_transfer(kernel: Tensor, size: Sequence[int], centre: Sequence[float] | None = None) -> Tensor:
+    """``fftn`` on a grid of ``size`` of a kernel laid down periodically with the sample ``centre`` at the origin.
+
+    ``kernel`` has one axis for each of ``size``; it may be larger than the grid, it then wraps around. The default
+    centre is ``(n - 1) // 2`` along each axis, the middle of an odd kernel. (A convolution *adds* the centre's shift;
+    a kernel of even length moves the signal by half a sample, which ``centre`` cannot undo.)
+    """
+    if kernel.ndim != len(size):
+        raise InvalidArgument("kernel", tuple(kernel.shape), f"a kernel with {len(size)} axes")
+    middle = [(n - 1) // 2 for n in kernel.shape] if centre is None else [int(c) for c in centre]
+    grid = torch.zeros(tuple(size), dtype=torch.float64)
+    index = torch.meshgrid(
+        *((torch.arange(n) - c) % m for n, c, m in zip(kernel.shape, middle, size, strict=True)), indexing="ij"
+    )
+    grid.index_put_(index, kernel.double(), accumulate=True)
+    return torch.fft.fftn(grid)
+
+
+def _dims(size: Sequence[int]) -> tuple[int, ...]:
+    return tuple(range(-len(size), 0))

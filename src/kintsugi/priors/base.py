@@ -1,0 +1,66 @@
+"""What a sampler sees of a model: a denoiser in the canonical variables.
+
+Every diffusion or flow model is a path ``x_t = alpha_t x_0 + sigma_t eps``. In ``z = x_t / alpha_t`` and
+``eta = sigma_t / alpha_t`` it reads ``z = x_0 + eta eps`` whatever the path was, and the model is the one function
+
+    D(z, eta) = E[x_0 | z].
+
+A prior is that function, its vector-Jacobian product, and the path whose ``alpha(eta)`` the published weightings use.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ..paths import VP, Path
+
+Vjp = Callable[[Tensor], Tensor]
+
+
+class Prior(nn.Module):
+    """A model of clean signals of shape ``(C, *S)``, with data in [-1, 1].
+
+    Attributes
+    ----------
+    path: the path of the model, which gives ``alpha(eta)`` and the model's own time. A denoiser that was trained in
+        the canonical variables serves every path: see :meth:`with_path`.
+    shape: ``(C, *S)``, with ``None`` for a size that is free, or ``None`` if everything is.
+    data_variance: the variance of a pixel of ``x_0`` (about 0.25 for photographs in [-1, 1]).
+    """
+
+    path: Path = VP()
+    shape: tuple[int | None, ...] | None = None
+    data_variance: float = 0.25
+
+    def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        """``E[x_0 | z]`` with shape ``(B, C, *S)``, for ``z = x_0 + eta eps`` of that shape and ``eta`` of shape (B,)."""
+        raise NotImplementedError
+
+    def denoise_vjp(self, z: Tensor, eta: Tensor) -> tuple[Tensor, Vjp]:
+        """``D(z, eta)`` and the function ``v -> J^T v`` with ``J = dD/dz``, each row of the batch by itself.
+
+        The function may be called more than once. The default differentiates :meth:`denoise`.
+        """
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_(True)
+            out = self.denoise(leaf, eta)
+
+        def vjp(v: Tensor) -> Tensor:
+            (grad,) = torch.autograd.grad(out, leaf, v, retain_graph=True)
+            return grad
+
+        return out.detach(), vjp
+
+    def forward(self, z: Tensor, eta: Tensor) -> Tensor:
+        return self.denoise(z, eta)
+
+    def with_path(self, path: Path) -> Self:
+        """The same denoiser seen through another path; weights are shared, nothing is copied."""
+        other = copy.copy(self)
+        other.path = path
+        return other

@@ -1,0 +1,148 @@
+"""The trained network as a prior: EDM preconditioning, any image size, and the model file.
+
+With ``s^2`` the variance of the data, the denoiser is (Karras et al., 2022, equation 7)
+
+    D(z, eta) = c_skip z + c_out F(c_in z, log(eta) / 4)
+    c_skip = s^2 / (s^2 + eta^2)    c_out = s eta / sqrt(s^2 + eta^2)    c_in = 1 / sqrt(s^2 + eta^2)
+
+A model file is safetensors: the weights, and one JSON header entry ``kintsugi`` that holds the architecture, the
+training settings and, once measured, the spectra of the denoising error (``spectrum.*`` tensors). Reading one never
+runs code from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path as FilePath
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import InvalidArgument, InvalidFile
+from ..files import atomic_path
+from .base import Prior
+from .spectrum import ErrorSpectrum
+from .unet import UNet, UNetConfig
+
+FORMAT = 1
+
+
+class NetworkPrior(Prior):
+    """A :class:`UNet` denoiser for images ``(B, C, H, W)`` in [-1, 1] of any height and width.
+
+    ``spectrum``, where known, is the measured covariance of ``x_0 - D(z, eta)``, which the default sampler uses.
+    ``card`` is what the model file says of itself: data, licence, settings, validation.
+    """
+
+    def __init__(
+        self,
+        net: UNet,
+        *,
+        data_variance: float = 0.25,
+        spectrum: ErrorSpectrum | None = None,
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not data_variance > 0:
+            raise InvalidArgument("data_variance", data_variance, "a positive number")
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.shape = (net.config.channels, None, None)
+        self.data_variance = data_variance
+        self.spectrum = spectrum
+        self.card = card or {}
+
+    def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        height, width = z.shape[-2:]
+        multiple = self.net.config.multiple
+        pad = (0, -width % multiple, 0, -height % multiple)
+        if any(pad):
+            # Mirrored content is more like a photograph than zeros; an image smaller than the pad can only repeat.
+            mode = "reflect" if pad[1] < width and pad[3] < height else "replicate"
+            z = F.pad(z, pad, mode=mode)
+        c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, z)
+        out = c_skip * z + c_out * self.net(c_in * z, c_noise)
+        return out[..., :height, :width]
+
+    def receptive_radius(self) -> int:
+        """Pixels around an output pixel that may influence it; what a tile must overlap by."""
+        return self.net.receptive_radius()
+
+
+def preconditioning(eta: Tensor, data_variance: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``c_skip, c_out, c_in`` with shape (B, 1, 1, 1) and ``c_noise`` with shape (B,), in the dtype of ``like``."""
+    eta64 = eta.to(device="cpu", dtype=torch.float64)
+    total = data_variance + eta64**2
+    c_out = eta64 * (data_variance / total).sqrt()
+    shape = (-1,) + (1,) * (like.ndim - 1)
+
+    def cast(c: Tensor) -> Tensor:
+        return c.to(like)
+
+    return (
+        cast(data_variance / total).view(shape),
+        cast(c_out).view(shape),
+        cast(total.rsqrt()).view(shape),
+        cast(eta64.log() / 4),
+    )
+
+
+def save_model(
+    prior: NetworkPrior, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16
+) -> None:
+    """Write ``prior`` as a model file (weights in ``dtype``), whole or not at all."""
+    header = {
+        "format": FORMAT,
+        "architecture": "unet",
+        "config": prior.net.config.to_dict(),
+        "data_variance": prior.data_variance,
+        "card": prior.card,
+    }
+    tensors = {f"net.{k}": v.detach().to("cpu", dtype).contiguous() for k, v in prior.net.state_dict().items()}
+    if prior.spectrum is not None:
+        tensors |= prior.spectrum.to_tensors()
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"kintsugi": json.dumps(header)})
+
+
+def load_model(path: str | os.PathLike[str]) -> NetworkPrior:
+    """Read a model file into float32 on the CPU. Errors: :class:`InvalidFile`, naming what is wrong with it."""
+    path = FilePath(path)
+    if not path.is_file():
+        raise InvalidFile(path, "no such model file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InvalidFile(path, f"not a readable safetensors file ({error})") from error
+    header = _read_header(path, metadata)
+    weights = {k.removeprefix("net."): v.float() for k, v in tensors.items() if k.startswith("net.")}
+    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise InvalidFile(path, f"weights that are not finite, first in {bad[0]!r}")
+    try:
+        net = UNet(UNetConfig.from_dict(header["config"]))
+        net.load_state_dict(weights)
+        spectrum = ErrorSpectrum.from_tensors(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InvalidFile(path, f"its weights do not fit its header ({' '.join(str(error).split())[:200]})") from error
+    prior = NetworkPrior(net, data_variance=header["data_variance"], spectrum=spectrum, card=header.get("card"))
+    return prior.eval().requires_grad_(False)
+
+
+def _read_header(path: FilePath, metadata: dict[str, str]) -> dict[str, Any]:
+    if "kintsugi" not in metadata:
+        raise InvalidFile(path, "a safetensors file, but not a Kintsugi model (no 'kintsugi' entry in its header)")
+    try:
+        header = json.loads(metadata["kintsugi"])
+        version, architecture = header["format"], header["architecture"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidFile(path, "its 'kintsugi' header entry cannot be read") from error
+    if version != FORMAT or architecture != "unet":
+        raise InvalidFile(path, f"model format {version!r} {architecture!r} is not known; this version reads 1 'unet'")
+    return dict(header)

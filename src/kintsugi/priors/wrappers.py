@@ -1,0 +1,118 @@
+"""Priors around priors: one that counts, and one that works in tiles."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgument
+from ..paths import Path
+from .base import Prior, Vjp
+
+
+@dataclass
+class Counter:
+    """Rows that went through the network: evaluations of one sample, not calls."""
+
+    forwards: int = 0
+    vjps: int = 0
+
+
+class _Wrapped(Prior):
+    """Passes on what it does not change."""
+
+    def __init__(self, inner: Prior) -> None:
+        super().__init__()
+        self.inner = inner
+        self.path, self.shape, self.data_variance = inner.path, inner.shape, inner.data_variance
+        for name in ("spectrum", "covariance"):
+            if hasattr(inner, name):
+                object.__setattr__(self, name, getattr(inner, name))
+
+    def with_path(self, path: Path) -> Self:
+        other = copy.copy(self)
+        other.path = path
+        return other
+
+
+class Counted(_Wrapped):
+    """Counts the rows denoised and differentiated."""
+
+    def __init__(self, inner: Prior, counter: Counter) -> None:
+        super().__init__(inner)
+        self.counter = counter
+
+    def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        self.counter.forwards += len(z)
+        return self.inner.denoise(z, eta)
+
+    def denoise_vjp(self, z: Tensor, eta: Tensor) -> tuple[Tensor, Vjp]:
+        self.counter.forwards += len(z)
+        d, vjp = self.inner.denoise_vjp(z, eta)
+
+        def counted(v: Tensor) -> Tensor:
+            self.counter.vjps += len(v)
+            return vjp(v)
+
+        return d, counted
+
+
+class Tiled(_Wrapped):
+    """Evaluates a local denoiser tile by tile, with the result of the whole image and the memory of one tile.
+
+    Each tile is evaluated with a margin of ``overlap`` pixels, of which nothing is kept. With an overlap of the
+    network's receptive radius, and tiles that begin on its grid (``multiple``), the result is that of the whole image.
+    """
+
+    def __init__(self, inner: Prior, tile: int = 1024, overlap: int | None = None, multiple: int = 32) -> None:
+        super().__init__(inner)
+        if overlap is None:
+            radius = getattr(inner, "receptive_radius", None)
+            overlap = 128 if radius is None else int(radius())
+        if tile < 1 or overlap < 0:
+            raise InvalidArgument("tile", (tile, overlap), "a tile of at least 1 pixel and an overlap of at least 0")
+        self.tile = -(-tile // multiple) * multiple
+        self.overlap = -(-overlap // multiple) * multiple
+
+    def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        if max(z.shape[-2:]) <= self.tile + self.overlap:
+            return self.inner.denoise(z, eta)
+        out = torch.empty_like(z)
+        for outer, inner, core in self._tiles(z):
+            out[core] = self.inner.denoise(z[outer], eta)[inner]
+        return out
+
+    def denoise_vjp(self, z: Tensor, eta: Tensor) -> tuple[Tensor, Vjp]:
+        """As the base class, but the VJP evaluates each tile again, so that no more than one is in memory."""
+        if max(z.shape[-2:]) <= self.tile + self.overlap:
+            return self.inner.denoise_vjp(z, eta)
+
+        def vjp(v: Tensor) -> Tensor:
+            out = torch.zeros_like(z)
+            for outer, inner, core in self._tiles(z):
+                d, pull = self.inner.denoise_vjp(z[outer], eta)
+                cotangent = torch.zeros_like(d)
+                cotangent[inner] = v[core]
+                out[outer] += pull(cotangent)
+            return out
+
+        return self.denoise(z, eta), vjp
+
+    def _tiles(self, z: Tensor) -> Iterator[tuple[tuple[object, ...], tuple[object, ...], tuple[object, ...]]]:
+        """``(window with margin, core inside that window, core)`` as indices, for each tile."""
+        height, width = z.shape[-2:]
+        for top in range(0, height, self.tile):
+            for left in range(0, width, self.tile):
+                bottom, right = min(top + self.tile, height), min(left + self.tile, width)
+                t, le = max(top - self.overlap, 0), max(left - self.overlap, 0)
+                b, r = min(bottom + self.overlap, height), min(right + self.overlap, width)
+                yield (
+                    (..., slice(t, b), slice(le, r)),
+                    (..., slice(top - t, bottom - t), slice(left - le, right - le)),
+                    (..., slice(top, bottom), slice(left, right)),
+                )

@@ -1,0 +1,171 @@
+"""The driver: checks, seeds, batches, progress, cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InvalidArgument
+from .noise import RowNoise
+from .priors import load_prior
+from .priors.base import Prior
+from .priors.wrappers import Counted, Counter, Tiled
+from .problem import Problem
+from .samplers import Sampler, make_sampler
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a restoration took: network evaluations and VJPs for each sample, and seconds for all."""
+
+    forwards: float
+    vjps: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """Samples of ``x`` given ``y``.
+
+    Attributes
+    ----------
+    samples: (B, n, *S) with S the visible signal (C, H, W); data range [-1, 1], not clipped.
+    cost: forwards and VJPs for each sample, and seconds.
+    sampler: the sampler with its settings.
+    """
+
+    samples: Tensor
+    cost: Cost
+    sampler: Sampler
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over samples, (B, *S)."""
+        return self.samples.mean(1)
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation over samples, (B, *S), with n - 1; zero for a single sample."""
+        if self.samples.shape[1] == 1:
+            return torch.zeros_like(self.samples[:, 0])
+        return self.samples.std(1)
+
+
+def restore(
+    problem: Problem,
+    prior: Prior | str = "photo",
+    sampler: Sampler | str = "kintsugi",
+    *,
+    steps: int = 5,
+    samples: int = 1,
+    seed: int = 0,
+    batch: int | None = None,
+    tile: int | None = 1024,
+    progress: Progress | bool | None = None,
+    **settings: Any,
+) -> Restoration:
+    """Draw ``samples`` samples of ``x`` for each measurement in ``problem``.
+
+    Parameters
+    ----------
+    problem: what was measured and how; ``problem.y`` decides device and dtype.
+    prior: a model, or the name or file of one (:func:`kintsugi.load_prior`).
+    sampler: a method, or the name of one; ``settings`` replace its defaults.
+    steps: noise levels visited; one network evaluation each.
+    seed: sample j of image i depends on (seed, i, j) alone, not on what stands beside it in a batch.
+    batch: rows at a time; None takes them one by one for large signals and up to 16 together for small ones.
+    tile: networks see images in tiles of this many pixels a side, with an exact overlap; None for the whole image.
+    progress: True for a bar, or ``progress(done, total)`` in steps over all batches.
+
+    Errors: :class:`InvalidArgument` before any network runs; ``FloatingPointError`` if a sample is not finite.
+    """
+    for name, value in (("steps", steps), ("samples", samples)):
+        if not isinstance(value, int) or value < 1:
+            raise InvalidArgument(name, value, "an integer of at least 1")
+    if batch is not None and batch < 1:
+        raise InvalidArgument("batch", batch, "an integer of at least 1, or None")
+    method = make_sampler(sampler, **settings) if isinstance(sampler, str) else sampler
+    if isinstance(sampler, Sampler) and settings:
+        raise InvalidArgument(next(iter(settings)), "a setting", "settings only with a sampler given by its name")
+    prior = load_prior(prior) if isinstance(prior, str) else prior
+    _check_channels(prior, problem)
+    method.check(prior, problem)
+
+    y = problem.batch
+    prior = prior.to(y.device)
+    counter = Counter()
+    seen: Prior = Counted(Tiled(prior, tile) if tile is not None and y.ndim == 4 else prior, counter)
+    rows = [(i, j) for i in range(len(y)) for j in range(samples)]
+    size = batch or _default_batch(problem)
+    chunks = [rows[k : k + size] for k in range(0, len(rows), size)]
+    began = time.perf_counter()
+    out = []
+    with _bar(progress, len(chunks) * steps) as report, torch.no_grad():
+        for index, chunk in enumerate(chunks):
+            noise = RowNoise([(seed, i, j) for i, j in chunk])
+            part = problem.with_rows(y[[i for i, _ in chunk]])
+
+            def step_done(done: int, total: int, index: int = index) -> None:
+                report(index * total + done, len(chunks) * total)
+
+            x = problem.operator.visible(method.run(seen, part, steps, noise, step_done))
+            if not bool(torch.isfinite(x).all()):
+                raise FloatingPointError(f"{method.name}: a sample is not finite; the settings are unstable: {method}")
+            out.append(x)
+    stacked = torch.cat(out)
+    seconds = time.perf_counter() - began
+    return Restoration(
+        stacked.view(len(y), samples, *stacked.shape[1:]),
+        Cost(counter.forwards / len(rows), counter.vjps / len(rows), seconds),
+        method,
+    )
+
+
+def _check_channels(prior: Prior, problem: Problem) -> None:
+    shape = problem.operator.in_shape
+    if prior.shape is None:
+        return
+    fits = len(prior.shape) == len(shape) and all(
+        p is None or p == n for p, n in zip(prior.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if n is None else str(n) for n in prior.shape)
+        raise InvalidArgument("operator", tuple(shape), f"signals of the prior's shape ({wanted})")
+
+
+def _default_batch(problem: Problem) -> int:
+    pixels = 1
+    for n in problem.operator.in_shape[1:]:
+        pixels *= n
+    return max(1, min(16, 2**18 // pixels))
+
+
+class _bar:
+    """A rich progress bar, the caller's own callback, or nothing."""
+
+    def __init__(self, progress: Progress | bool | None, total: int) -> None:
+        self.progress, self.total = progress, total
+        self._rich: Any = None
+
+    def __enter__(self) -> Progress:
+        if callable(self.progress):
+            return self.progress
+        if not self.progress:
+            return lambda done, total: None
+        from rich.progress import Progress as RichProgress
+
+        self._rich = RichProgress(transient=True)
+        self._rich.start()
+        task = self._rich.add_task("restoring", total=self.total)
+        return lambda done, total: self._rich.update(task, completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        if self._rich is not None:
+            self._rich.stop()

@@ -1,0 +1,160 @@
+"""C-PiGDM and C-PiGFM: conditional conjugate integrators. The theory is in ``solvers/conjugate.py``.
+
+One step evaluates the network and one VJP, and then applies four functions of ``A^T A``:
+
+    z_c = c_z(A^T A) z + c_F(A^T A) F + c_y A^+ y + c_q(A^T A) q
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgument
+from ..guidance.base import levels_like, linear_operator
+from ..guidance.ddnm import isotropic_variance
+from ..noise import RowNoise
+from ..operators.base import LinearOperator
+from ..paths import FlowMatching, Path
+from ..priors.base import Prior
+from ..problem import Problem
+from ..solvers.conjugate import Coefficients, Frozen, conjugate_coefficients, frozen_quantity, tabulated
+from .base import Report, Sampler, start_at
+from .defaults import conjugate_defaults
+from .schedule import Schedule, Start
+
+
+@dataclass(frozen=True)
+class CPiGDM(Sampler):
+    """C-PiGDM: conditional conjugate integrator for diffusion, one forward and one VJP a step.
+
+    w: guidance strength; None picks it from the noise and the number of steps. lam: the papers' lambda. tau: the time
+    in (0, 1] at which the run starts, from ``A^+ y`` plus noise. frozen: what of the network is held during a step.
+    jacobian: False drops the VJP (half the cost). path: the path whose time and alpha weight the guidance; None for
+    the prior's own. Steps are uniform in the path's time.
+    """
+
+    name: ClassVar[str] = "cpigdm"
+
+    w: float | None = None
+    lam: float = 0.0
+    tau: float | None = None
+    frozen: Frozen = "noise"
+    jacobian: bool = True
+    start: Start = "pinv"
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.w is not None and not self.w > 0:
+            raise InvalidArgument("w", self.w, "a positive number or None")
+        if self.tau is not None and not 0 < self.tau <= 1:
+            raise InvalidArgument("tau", self.tau, "a time above 0 and at most 1, or None")
+        if self.frozen not in ("noise", "velocity", "data"):
+            raise InvalidArgument("frozen", self.frozen, "'noise', 'velocity' or 'data'")
+
+    def check(self, prior: Prior, problem: Problem) -> None:
+        linear_operator(problem, self.name)
+        if self.frozen == "velocity":
+            (self.path or prior.path).velocity_form(torch.ones((), dtype=torch.float64))
+
+    def settings(self, problem: Problem, steps: int) -> tuple[float, float]:
+        """``(w, tau)``: as given, or the defaults that were chosen on held-out training images."""
+        w, tau = conjugate_defaults(self.name, problem, steps)
+        return self.w or w, self.tau or tau
+
+    def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
+        if self.path is not None:
+            prior = prior.with_path(self.path)
+        operator = linear_operator(problem, self.name)
+        w, tau = self.settings(problem, steps)
+        levels = Schedule(tau=tau, end=None, grid="time").levels(prior, steps)
+        z = start_at(prior, problem, self.start, levels[0], noise)
+        for done, (a, c) in enumerate(zip(levels[:-1], levels[1:], strict=True), 1):
+            z = self._step(prior, operator, problem, z, a, c, w)
+            report(done, len(levels) - 1)
+        return z
+
+    def _step(
+        self, prior: Prior, operator: LinearOperator, problem: Problem, z: Tensor, a: float, c: float, w: float
+    ) -> Tensor:
+        noise2, data_variance = problem.noise**2, prior.data_variance
+        q = None
+        if self.jacobian:
+            d, vjp = prior.denoise_vjp(z, levels_like(z, a))
+            r2 = isotropic_variance(data_variance, a)
+            u = operator.adjoint(operator.solve(1.0, noise2 / r2, problem.y - operator(d)))
+            f, to_frozen = frozen_quantity(prior.path, self.frozen, z, d, a)
+            q = to_frozen(u, vjp(u))
+        else:
+            d = prior.denoise(z, levels_like(z, a))
+            f, _ = frozen_quantity(prior.path, self.frozen, z, d, a)
+
+        def coefficients(rho: Callable[[Tensor], Tensor]) -> Coefficients:
+            return conjugate_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, rho=rho)
+
+        null = coefficients(torch.zeros_like)
+        if noise2 == 0:
+            whole = coefficients(torch.ones_like)
+
+            def measured(lam: Tensor) -> Coefficients:
+                return whole
+        else:
+
+            def measured(lam: Tensor) -> Coefficients:
+                def rho(eta: Tensor) -> Tensor:
+                    r2 = data_variance * eta**2 / (data_variance + eta**2)
+                    r2 = r2.to(lam).view(-1, *(1,) * lam.ndim)
+                    return r2 * lam / (r2 * lam + noise2)
+
+                return coefficients(rho)
+
+            measured = tabulated(measured)
+
+        return _apply(operator, problem.y, z, f, q, null, measured)
+
+
+@dataclass(frozen=True)
+class CPiGFM(CPiGDM):
+    """C-PiGFM: conditional conjugate integrator for flow models, one forward and one VJP a step.
+
+    As :class:`CPiGDM`, on the straight path of flow matching and with the velocity frozen.
+    """
+
+    name: ClassVar[str] = "cpigfm"
+
+    frozen: Frozen = "velocity"
+    path: Path | None = FlowMatching()
+
+
+def _apply(
+    operator: LinearOperator,
+    y: Tensor,
+    z: Tensor,
+    f: Tensor,
+    q: Tensor | None,
+    null: Coefficients,
+    measured: Callable[[Tensor], Coefficients],
+) -> Tensor:
+    """``sum_i c_i(A^T A) v_i + c_y(A^T A) A^+ y``: null-space coefficients everywhere, corrected on the range."""
+    out = float(null.z) * z + float(null.frozen) * f
+    us = [operator(z), operator(f), y]
+    if q is not None:
+        out = out + float(null.vjp) * q
+        us.append(operator(q))
+
+    def h(lam: Tensor) -> list[Tensor]:
+        on = measured(lam)
+        functions = [on.z - null.z.to(on.z), on.frozen - null.frozen.to(on.z), on.data, on.vjp - null.vjp.to(on.z)]
+        return [values / lam for values in functions[: len(us)]]
+
+    return out + operator.adjoint(operator.gram_sum(h, us))
+
+
+def with_defaults(sampler: CPiGDM, problem: Problem, steps: int) -> CPiGDM:
+    """``sampler`` with its automatic settings filled in, to print what a run uses."""
+    w, tau = sampler.settings(problem, steps)
+    return replace(sampler, w=w, tau=tau)

@@ -1,0 +1,44 @@
+"""Where a run starts, and the noise levels it visits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import InvalidArgument
+from ..paths import GridName, noise_levels
+from ..priors.base import Prior
+
+Start = Literal["pinv", "zero", "gaussian"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where a run starts and which noise levels it visits.
+
+    ``eta``: the first level, or None for the level of time ``tau`` on the path. ``end``: the last before 0, or None for
+    the level of time ``tau / steps`` (with the grid "time": steps of equal length).
+    """
+
+    start: Start = "pinv"
+    eta: float | None = 2.0
+    tau: float | None = None
+    end: float | None = 0.01
+    grid: GridName | tuple[float, ...] = "karras"
+
+    def levels(self, prior: Prior, steps: int) -> list[float]:
+        if not isinstance(self.grid, str):
+            return noise_levels(steps, 0.0, grid=self.grid)
+        eta, tau = self.eta, self.tau
+        if tau is not None:
+            if not 0 < tau <= 1:
+                raise InvalidArgument("tau", tau, "a time above 0 and at most 1")
+            eta = min(float(prior.path.eta(tau)), prior.path.eta_max)
+        if eta is None:
+            eta = prior.path.eta_max
+        end = self.end
+        if end is None:
+            end = float(prior.path.eta(float(prior.path.time(eta)) / max(steps, 2)))
+        if steps > 1 and not end < eta:
+            raise InvalidArgument("eta", eta, f"a first noise level above the last, {end:g}")
+        return noise_levels(steps, eta, end, grid=self.grid, path=prior.path)

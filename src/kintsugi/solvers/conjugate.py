@@ -1,0 +1,182 @@
+"""Coefficients of the conditional conjugate integrators (Pandey, Yang, Mandt, NeurIPS 2024).
+
+Write the guidance as ``omega J^T (A^+ y - P D)`` with ``omega = w alpha(eta)^2``, and let the network enter through a
+quantity F that is frozen during a step, ``D = k z - m F``:
+
+| frozen | F | k | m |
+|---|---|---|---|
+| noise (the diffusion paper) | eps | 1 | eta |
+| velocity (the flow paper) | v | alpha (flow), alpha^2 (VP) | sigma |
+| data | D | 0 | -1 |
+
+Then ``J = k I - m dF/dz`` and equation (1) of the design reads, for each eigenvector of A^T A with filter rho,
+
+    dz/deta = [(1 - k)/eta + eta omega k^2 rho] z + [m/eta - eta omega k m rho] F - eta omega k rho A^+ y
+              + eta omega m alpha q,        q = (dF/dx_t)^T (A^+ y - P D)
+
+The bracket in front of z is known and stiff. With ``mu = exp(int (1 - k)/eta)`` and ``kappa = int eta omega k^2 rho``
+the conjugate variable ``x~ = exp(lambda t - kappa) z / mu`` has a right-hand side that is free of it, but for
+``lambda x~``, which the papers take by an explicit Euler step in the model's time t. F and q (the papers freeze the
+VJP with respect to x_t) are frozen, and everything else is a one-dimensional integral. From level a to c:
+
+    z_c = c_z z_a + c_F F + c_y A^+ y + c_q q,     K(eta) = mu_c/mu e^{lambda (t - t_c)} e^{-(kappa - kappa_c)}
+    c_z = (1 - lambda (t_a - t_c)) K(a)            c_F = -int_c^a K (m/eta - eta omega k m rho) deta
+    c_y = int_c^a K eta omega k rho deta           c_q = -int_c^a K eta omega m alpha deta
+
+The transform is divided out before it is ever evaluated, so nothing overflows (its range factor reaches 1e5) and
+float32 suffices. For lambda = 0 and no VJP, frozen noise gives the design's closed form: a DDIM step whose measured
+part relaxes with ``e^{-(kappa_a - kappa_c)}``. Without measurement noise rho is 1 on the range of A^T and 0 on its
+complement; with it, ``rho = r^2 lam / (r^2 lam + sigma_y^2)``, exact where the paper expands to first order in
+sigma_y^2. The integrals use Gauss-Legendre nodes in asinh(eta), and the running integral kappa at the nodes is the
+exact integral of the interpolating polynomial.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..paths import Path
+
+Frozen = Literal["noise", "velocity", "data"]
+NODES = 48
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """``z_c = z * z_a + frozen * F + data * A^+ y + vjp * q``; floats, or tensors over eigenvalues."""
+
+    z: Tensor
+    frozen: Tensor
+    data: Tensor
+    vjp: Tensor
+
+
+@functools.lru_cache(maxsize=1)
+def _quadrature() -> tuple[Tensor, Tensor, Tensor]:
+    """Gauss-Legendre nodes and weights on [0, 1], and the matrix S with ``(S f)_j = int_0^{x_j} f``."""
+    x, w = np.polynomial.legendre.leggauss(NODES)
+    p = np.polynomial.legendre.legvander(x, NODES)  # P_k(x_j)
+    k = np.arange(NODES)
+    primitive = np.empty((NODES, NODES))  # int_{-1}^{x_j} P_k
+    primitive[:, 0] = x + 1
+    primitive[:, 1:] = (p[:, 2:] - p[:, : NODES - 1]) / (2 * k[1:] + 1)
+    running = primitive @ (((2 * k + 1) / 2)[:, None] * p[:, :NODES].T * w)
+    return torch.from_numpy((x + 1) / 2), torch.from_numpy(w / 2), torch.from_numpy(running / 2)
+
+
+def conjugate_coefficients(
+    path: Path,
+    frozen: Frozen,
+    a: float,
+    c: float,
+    *,
+    w: float,
+    lam: float,
+    rho: Callable[[Tensor], Tensor],
+) -> Coefficients:
+    """The four coefficients of the step from level ``a`` to ``c < a``.
+
+    ``rho`` maps noise levels (NODES,) to the filter, (NODES,) or (NODES, *shape) over eigenvalues; the coefficients
+    have the shape () or ``shape`` and the dtype of ``rho``'s values.
+    """
+    if frozen == "data" and c == 0:  # K is concentrated at the end point, and z_0 = D
+        zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+        return Coefficients(zero, one, zero, zero)
+    x, weights, running = _quadrature()
+    if frozen == "data":
+        span = float(np.log(a / c))
+        eta = c * torch.exp(x * span)
+        slope = eta * span
+    else:
+        low, span = float(np.arcsinh(c)), float(np.arcsinh(a) - np.arcsinh(c))
+        eta = torch.sinh(low + x * span)
+        slope = torch.cosh(low + x * span) * span
+    alpha = path.alpha_of_eta(eta)
+    omega = w * alpha**2
+    k, m = _form(path, frozen, eta)
+    mu, mu_c, mu_a = (_mu(path, frozen, torch.as_tensor(v, dtype=torch.float64)) for v in (eta, c, a))
+    t, t_c, t_a = path.time(eta), path.time(c), path.time(a)
+    filters = rho(eta)
+
+    def over(values: Tensor) -> Tensor:
+        return values.to(filters).view(-1, *(1,) * (filters.ndim - 1))
+
+    rate = over(slope * eta * omega * k**2) * filters
+    kappa = torch.einsum("ji,i...->j...", running.to(filters), rate)
+    kappa_a = torch.einsum("i,i...->...", weights.to(filters), rate)
+    transport = over(mu_c / mu * torch.exp(lam * (t - t_c))) * torch.exp(-kappa)
+    h = t_a - t_c
+
+    def integral(values: Tensor) -> Tensor:
+        return torch.einsum("i,i...->...", weights.to(filters), transport * values)
+
+    scale = float((1 - lam * h) * mu_c / mu_a * torch.exp(lam * h))
+    return Coefficients(
+        z=scale * torch.exp(-kappa_a),
+        frozen=-integral(over(slope * m / eta) - over(slope * eta * omega * k * m) * filters),
+        data=integral(over(slope * eta * omega * k) * filters),
+        vjp=-integral(over(slope * eta * omega * m * alpha)),
+    )
+
+
+def _form(path: Path, frozen: Frozen, eta: Tensor) -> tuple[Tensor, Tensor]:
+    if frozen == "noise":
+        return torch.ones_like(eta), eta
+    if frozen == "velocity":
+        return path.velocity_form(eta)
+    return torch.zeros_like(eta), -torch.ones_like(eta)
+
+
+def _mu(path: Path, frozen: Frozen, eta: Tensor) -> Tensor:
+    """``exp(int (1 - k)/eta deta)``: 1, 1/alpha (both velocities) and eta."""
+    if frozen == "noise":
+        return torch.ones_like(eta)
+    return 1 / path.alpha_of_eta(eta) if frozen == "velocity" else eta
+
+
+def tabulated(of: Callable[[Tensor], Coefficients], size: int = 4096) -> Callable[[Tensor], Coefficients]:
+    """``of``, but for more than ``size`` eigenvalues interpolated between that many, evenly spread in log(lam).
+
+    The coefficients are smooth in log(lam); linear interpolation between 4096 of them is good to 1e-6, and a
+    megapixel's worth costs milliseconds.
+    """
+
+    def evaluate(lam: Tensor) -> Coefficients:
+        if lam.numel() <= size:
+            return of(lam)
+        low, high = float(lam.min().log()), float(lam.max().log())
+        high = max(high, low + 1e-6)
+        at = of(torch.linspace(low, high, size, dtype=torch.float64).exp())
+        place = ((lam.log() - low) * ((size - 1) / (high - low))).clamp(0, size - 1)
+        below = place.long().clamp_max(size - 2)
+        frac = place - below
+
+        def look_up(values: Tensor) -> Tensor:
+            values = values.to(lam)
+            return torch.lerp(values[below], values[below + 1], frac)
+
+        return Coefficients(*(look_up(v) for v in (at.z, at.frozen, at.data, at.vjp)))
+
+    return evaluate
+
+
+def frozen_quantity(
+    path: Path, frozen: Frozen, z: Tensor, d: Tensor, eta: float
+) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    """``F`` at level ``eta``, and the map ``(u, J^T u) -> (dF/dx_t)^T u``."""
+    level = torch.tensor(eta, dtype=torch.float64)
+    k, m = (float(v) for v in _form(path, frozen, level))
+    alpha = float(path.alpha_of_eta(level))
+    f = d if frozen == "data" else (k * z - d) / m
+
+    def vjp(u: Tensor, jtu: Tensor) -> Tensor:
+        return (k * u - jtu) / (m * alpha)
+
+    return f, vjp

@@ -1,0 +1,254 @@
+"""From a picture and a few words to a :class:`Problem`: the tasks that the command line offers, one entry each.
+
+A task is a linear operator for the clean picture's shape. The same entry restores (:func:`prepare`) and makes test
+inputs (:func:`simulate`). Noise levels here are in units of [0, 1], black to white, as in 0.1 = 25 of 255; inside the
+library they are in the units of the data, [-1, 1], twice as large.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import InvalidArgument
+from .images.noise import noise_level
+from .images.picture import Picture, profile_fits
+from .operators import (
+    Bicubic,
+    Blur,
+    Grey,
+    Identity,
+    LinearOperator,
+    Mask,
+    gaussian_kernel,
+    load_kernel,
+    motion_kernel,
+    uniform_kernel,
+)
+from .problem import Problem
+
+MAX_FACTOR = 32
+MAX_PIXELS = 178_956_970  # the largest picture that is read back, see images.reading
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What a task may need to know.
+
+    ``factor``: super-resolution, a whole number from 2 to 32. ``mask``: inpainting, bool (1, H, W), True where pixels
+    are missing. ``kernel``: deblurring, a 2-D tensor that sums to one. ``noise``: standard deviation in [0, 1] units;
+    ``"auto"`` estimates it from the picture; None means the rounding of the file only (see ``images.noise``).
+    ``boundary``: what lies beyond the border of a shrunk or blurred picture, ``"unknown"`` (the world) or
+    ``"circular"`` (benchmarks).
+    """
+
+    factor: int = 4
+    mask: Tensor | None = None
+    kernel: Tensor | None = None
+    noise: float | Literal["auto"] | None = None
+    boundary: Literal["unknown", "circular"] = "unknown"
+
+
+@dataclass(frozen=True)
+class Task:
+    """``operator(clean shape (C, H, W), settings)``, and how many times larger than its input the clean picture is."""
+
+    summary: str
+    operator: Callable[[tuple[int, int, int], Settings], LinearOperator]
+    scale: Callable[[Settings], int] = lambda settings: 1
+
+
+def _shrink(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
+    return Bicubic(shape, settings.factor, settings.boundary)
+
+
+def _hide(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
+    mask = settings.mask
+    if mask is None:
+        raise InvalidArgument("mask", None, "a picture that is white where pixels are missing")
+    if mask.dtype != torch.bool or tuple(mask.shape) != (1, *shape[1:]):
+        raise InvalidArgument("mask", f"{tuple(mask.shape)} {mask.dtype}", f"a bool tensor {(1, *shape[1:])}")
+    if bool(mask.all()):
+        raise InvalidArgument("mask", "a mask that hides every pixel", "a mask with known pixels")
+    return Mask(~mask, shape)
+
+
+def _blur(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
+    if settings.kernel is None:
+        raise InvalidArgument("kernel", None, "gaussian:SIGMA, uniform:SIZE, motion:LENGTH:ANGLE or a picture file")
+    if any(k > n for k, n in zip(settings.kernel.shape, shape[1:], strict=False)):
+        got = " x ".join(map(str, reversed(settings.kernel.shape)))
+        expected = f"a kernel no larger than the picture, {shape[2]} x {shape[1]}"
+        raise InvalidArgument("kernel", f"{got} pixels", expected)
+    return Blur(shape, settings.kernel, settings.boundary)
+
+
+TASKS = {
+    "sr": Task("super-resolution: enlarge by a whole factor", _shrink, lambda settings: settings.factor),
+    "inpaint": Task("fill in the missing pixels of a mask", _hide),
+    "deblur": Task("undo a blur of known kernel", _blur),
+    "denoise": Task("remove white noise", lambda shape, settings: Identity(shape)),
+    "colorize": Task("give a grey picture colours", lambda shape, settings: Grey(shape)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A problem made of a picture, and the way back from a solution to a picture."""
+
+    task: str
+    picture: Picture
+    problem: Problem
+    size: tuple[int, int]  # (height, width) of the restored picture
+    known: Tensor | None = None  # bool (1, H, W): pixels to keep exactly as they came
+
+    def finish(self, x: Tensor) -> Picture:
+        """The restored ``x`` (3, H, W) as a picture like the one that came: clipped, grey if that was grey, its alpha
+        (enlarged) and its colour profile. Known pixels without noise are the input's own, to the bit."""
+        x = x.detach().to("cpu", torch.float32).clamp(-1, 1)
+        if self.picture.grey and self.task != "colorize":
+            x = x.mean(dim=0, keepdim=True)
+        if self.known is not None:
+            x = torch.where(self.known, self.picture.pixels, x)
+        icc = self.picture.icc if profile_fits(self.picture.icc, x.shape[0]) else None
+        return replace(self.picture, pixels=x, alpha=_resize(self.picture.alpha, self.size), icc=icc)
+
+
+def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Prepared:
+    """The problem of restoring ``picture``, which is degraded as ``task`` says.
+
+    A grey picture is given to the model as three equal channels. Its noise is then equal in them too, which is
+    sqrt(3) times as strong along the grey axis as independent noise; the problem's noise level accounts for that.
+
+    Errors: :class:`InvalidArgument` for ``task`` or the setting that cannot be used, before any work.
+    """
+    settings = settings or Settings()
+    entry = _entry(task, settings)
+    size = (picture.height * entry.scale(settings), picture.width * entry.scale(settings))
+    if size[0] * size[1] > MAX_PIXELS:
+        expected = f"a result of at most {MAX_PIXELS // 10**6} megapixels"
+        raise InvalidArgument("factor", f"{settings.factor}, for {size[1]} x {size[0]} pixels", expected)
+    operator = entry.operator((3, *size), settings)
+    noise = 2 * noise_level(picture, settings.noise, missing=settings.mask if task == "inpaint" else None)
+    y = picture.colour()
+    if task == "colorize":
+        y = y.mean(dim=0, keepdim=True)
+    elif picture.grey or bool((y[0] == y[1]).all() and (y[1] == y[2]).all()):
+        noise *= math.sqrt(3)
+    known = None
+    if task == "inpaint" and settings.mask is not None:
+        y = y * ~settings.mask
+        known = ~settings.mask if settings.noise in (None, 0) else None
+    return Prepared(task, picture, Problem(y.contiguous(), operator, noise), size, known)
+
+
+def simulate(task: str, picture: Picture, settings: Settings | None = None, seed: int = 0) -> Picture:
+    """``picture`` degraded as ``task`` says, with white noise of ``settings.noise`` (none by default).
+
+    What lies beyond the border is the picture mirrored (``boundary="unknown"``) or repeated (``"circular"``). Missing
+    pixels are mid-grey. Rounding and clipping come later, when it is written. Errors: as :func:`prepare`.
+    """
+    settings = settings or Settings()
+    if isinstance(settings.noise, str):
+        raise InvalidArgument("noise", settings.noise, "a number; there is no noise to estimate before it is added")
+    entry = _entry(task, settings)
+    if task == "colorize" and picture.grey:
+        raise InvalidArgument("input", "a grey picture", "a picture in colour, for task colorize")
+    shape = (picture.pixels.shape[0], picture.height, picture.width)
+    if entry.scale(settings) > min(shape[1:]):
+        expected = f"at most the picture's shorter side, {min(shape[1:])}"
+        raise InvalidArgument("factor", settings.factor, expected)
+    operator = entry.operator(shape, settings)
+    y = operator(_on_canvas(operator, picture.pixels)[None])[0]
+    sigma = 2 * noise_level(replace(picture, bits=32), settings.noise)  # 32: the file's rounding is not simulated
+    if sigma:
+        noise = sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
+        y = y + (noise * ~settings.mask if task == "inpaint" and settings.mask is not None else noise)
+    icc = picture.icc if profile_fits(picture.icc, y.shape[0]) else None
+    alpha = _resize(picture.alpha, (int(y.shape[1]), int(y.shape[2])))
+    return replace(picture, pixels=y.contiguous(), alpha=alpha, icc=icc)
+
+
+def parse_kernel(text: str) -> Tensor:
+    """A kernel from ``gaussian:SIGMA``, ``uniform:SIZE``, ``motion:LENGTH[:ANGLE]`` or a picture or .npy file.
+
+    Lengths are in pixels (at most 500), the angle in degrees: 0 horizontal, 90 upwards. Errors:
+    :class:`InvalidArgument` for ``kernel``, :class:`InvalidFile` for a file.
+    """
+    kind, *words = text.split(":")
+    if kind not in _KERNELS:
+        return load_kernel(text)
+    make, counts = _KERNELS[kind]
+    expected = "gaussian:SIGMA, uniform:SIZE, motion:LENGTH[:ANGLE] with sizes up to 500, or a picture file"
+    try:
+        numbers = [float(word) for word in words]
+        if len(numbers) not in counts or not 0 < numbers[0] <= 500:
+            raise InvalidArgument("kernel", text, expected)
+        return make(*numbers)
+    except ValueError as error:  # not numbers, or numbers the kernel refuses
+        raise InvalidArgument("kernel", text, expected) from error
+
+
+def _uniform(size: float) -> Tensor:
+    if size != int(size):
+        raise InvalidArgument("kernel", f"uniform:{size:g}", "a whole number of pixels")
+    return uniform_kernel(int(size))
+
+
+_KERNELS: dict[str, tuple[Callable[..., Tensor], tuple[int, ...]]] = {
+    "gaussian": (gaussian_kernel, (1,)),
+    "uniform": (_uniform, (1,)),
+    "motion": (motion_kernel, (1, 2)),
+}
+
+
+def random_mask(size: tuple[int, int], share: float, seed: int = 0) -> Tensor:
+    """A bool mask (1, H, W) in which each pixel is missing (True) with probability ``share``."""
+    if not 0 < share < 1:
+        raise InvalidArgument("missing", share, "a number between 0 and 1")
+    missing = torch.rand((1, *size), generator=torch.Generator().manual_seed(seed)) < share
+    if bool(missing.all()) or not bool(missing.any()):
+        raise InvalidArgument("missing", share, f"a share that hides some of {size[0] * size[1]} pixels, not all")
+    return missing
+
+
+def box_mask(size: tuple[int, int], side: int) -> Tensor:
+    """A bool mask (1, H, W) with a square of ``side`` pixels missing (True) in the centre."""
+    if not 1 <= side <= min(size) or size == (side, side):
+        raise InvalidArgument("box", side, f"a side of at least 1 pixel that fits into {size[1]} x {size[0]}")
+    missing = torch.zeros((1, *size), dtype=torch.bool)
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    missing[:, top : top + side, left : left + side] = True
+    return missing
+
+
+def _entry(task: str, settings: Settings) -> Task:
+    if task not in TASKS:
+        raise InvalidArgument("task", task, f"one of {', '.join(TASKS)}")
+    if task == "sr" and not 2 <= settings.factor <= MAX_FACTOR:
+        raise InvalidArgument("factor", settings.factor, f"a whole number from 2 to {MAX_FACTOR}")
+    if settings.boundary not in ("unknown", "circular"):
+        raise InvalidArgument("boundary", settings.boundary, "'unknown' or 'circular'")
+    return TASKS[task]
+
+
+def _on_canvas(operator: LinearOperator, x: Tensor) -> Tensor:
+    """``x`` (C, H, W) on the operator's canvas ``in_shape``, mirrored beyond its border."""
+    _, height, width = operator.in_shape
+    positions = operator.visible(torch.arange(height * width).view(1, 1, height, width))
+    top, left = divmod(int(positions[0, 0, 0, 0]), width)
+    bottom, right = height - top - x.shape[1], width - left - x.shape[2]
+    return torch.from_numpy(np.pad(x.numpy(), ((0, 0), (top, bottom), (left, right)), mode="symmetric"))
+
+
+def _resize(alpha: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    if alpha is None or tuple(alpha.shape[1:]) == size:
+        return alpha
+    return F.interpolate(alpha[None], size, mode="bicubic", antialias=True, align_corners=False)[0].clamp(0, 1)

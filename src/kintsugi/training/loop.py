@@ -1,0 +1,208 @@
+"""The training loop: resumable at the exact step, on a CPU, one GPU or several.
+
+Everything random in step ``k`` is a function of ``(seed, k)``, and a checkpoint holds weights, their moving average
+and the optimiser, so a run that was killed and resumed takes the same steps as one that was not. ``steps`` may be
+changed on resuming: the learning rate follows the new cosine from there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..errors import InvalidFile
+from ..files import atomic_path
+from ..priors.network import NetworkPrior, save_model
+from ..priors.unet import UNet
+from .config import TrainConfig
+from .data import Crops, find_images, split, validation_crops
+from .loss import DenoisingLoss, draw_levels
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def train(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    config: TrainConfig | None = None,
+    *,
+    report: Report | None = None,
+    card: dict[str, Any] | None = None,
+) -> NetworkPrior:
+    """Train a denoiser on the images below ``folder``; returns the moving average of the weights as a prior.
+
+    ``output`` is a folder: ``checkpoint.pt`` (to resume), ``log.jsonl`` (a line every ``report`` and validation),
+    ``model.safetensors`` (float16, renewed at each validation). If it holds a checkpoint, the run goes on from it.
+    Needs the extra ``[train]``.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+
+    config = config or TrainConfig()
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    train_files, held_out = split(find_images(folder), config.validation_share)
+    crops = Crops(train_files, config)
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    set_seed(config.seed)
+
+    net = UNet(config.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loss = DenoisingLoss(net, config)
+    # The level weights must settle long before the network does, or the noisiest levels drown the others.
+    groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": [loss.weight.knots], "scale": 20.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
+    average = torch.optim.swa_utils.AveragedModel(
+        net, device=accelerator.device, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)
+    )
+    state = _State(loss, average, optimizer, output / "checkpoint.pt")
+    start = state.load()
+    model, optimizer = accelerator.prepare(loss, optimizer)
+    state.optimizer = optimizer
+    held_out_crops = validation_crops(held_out, config)
+    log = _Log(output / "log.jsonl", start, report, accelerator.is_main_process)
+
+    began, running, seen = time.perf_counter(), 0.0, 0
+    ranks, rank = accelerator.num_processes, accelerator.process_index
+    for step, batch in zip(range(start, config.steps), _batches(crops, start, ranks, rank), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, config) * group["scale"]
+        x0 = batch.to(accelerator.device, memory_format=torch.channels_last)
+        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
+        eta = draw_levels(len(x0), config, generator).to(x0)
+        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        optimizer.zero_grad(set_to_none=True)
+        with accelerator.autocast():
+            value, per_sample = model(x0, noise, eta)
+        if not bool(torch.isfinite(value)):
+            raise FloatingPointError(f"the loss is {value.item()} at step {step}; resume with a smaller --lr")
+        accelerator.backward(value)
+        accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        average.update_parameters(net)
+
+        running, seen = running + float(per_sample.mean()), seen + 1
+        done = step + 1
+        last = done == config.steps
+        if accelerator.is_main_process and (done % config.save_every == 0 or last):
+            rate = (time.perf_counter() - began) / (done - start)
+            log.write({"step": done, "loss": running / seen, "lr": learning_rate(step, config), "seconds": rate})
+            running, seen = 0.0, 0
+            if done % config.validate_every == 0 or last:
+                prior = as_prior(average.module, config, card, done)
+                scores = validate(prior.to(accelerator.device), held_out_crops, config)
+                prior.card["validation"] = scores
+                log.write({"step": done, "validation": scores})
+                save_model(prior, output / "model.safetensors")
+            state.save(done)
+    return as_prior(average.module, config, card, config.steps)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to a hundredth of ``lr`` at ``steps``."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+    return config.lr * warm * (0.01 + 0.99 * cosine)
+
+
+def as_prior(net: torch.nn.Module, config: TrainConfig, card: dict[str, Any] | None, step: int) -> NetworkPrior:
+    """A copy of ``net`` as a frozen prior on the CPU, with a card that records the settings."""
+    copy = UNet(config.net)
+    copy.load_state_dict(net.state_dict())
+    record = dict(card or {}) | {"step": step, "training": config.to_dict()}
+    prior = NetworkPrior(copy, data_variance=config.data_variance, card=record)
+    return prior.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def validate(prior: NetworkPrior, crops: Tensor, config: TrainConfig) -> dict[str, float]:
+    """Denoising PSNR in dB (range 2, data in [-1, 1], mean over images) at each validation level, fixed noise."""
+    device = next(prior.parameters()).device
+    scores = {}
+    for level in config.validation_levels:
+        generator = torch.Generator().manual_seed(config.seed)
+        psnr = []
+        for x0 in crops.split(8):
+            z = (x0 + level * torch.randn(x0.shape, generator=generator)).to(device)
+            out = prior.denoise(z, torch.full((len(x0),), level, device=device)).clamp(-1, 1)
+            mse = (out.cpu() - x0).square().mean(dim=(1, 2, 3))
+            psnr.append(10 * torch.log10(4 / mse))
+        scores[f"{level:.4g}"] = round(float(torch.cat(psnr).mean()), 3)
+    return scores
+
+
+def _batches(crops: Crops, start: int, ranks: int, rank: int) -> Iterator[Tensor]:
+    """The batches of this process from step ``start`` on; crop ``index`` is seen once, by one process."""
+    batch = crops.config.batch
+
+    def indices() -> Iterator[list[int]]:
+        for step in range(start, crops.config.steps):
+            first = (step * ranks + rank) * batch
+            yield list(range(first, first + batch))
+
+    loader: DataLoader[Tensor] = DataLoader(crops, batch_sampler=_Sampler(indices))
+    return iter(loader)
+
+
+class _Sampler(torch.utils.data.Sampler[list[int]]):
+    def __init__(self, indices: Callable[[], Iterator[list[int]]]) -> None:
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self.indices()
+
+
+class _State:
+    """What a checkpoint holds."""
+
+    def __init__(self, loss: DenoisingLoss, average: Any, optimizer: Any, path: Path) -> None:
+        self.loss, self.average, self.optimizer, self.path = loss, average, optimizer, path
+
+    def save(self, step: int) -> None:
+        parts = {
+            "step": step,
+            "loss": self.loss.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_path(self.path) as temporary:
+            torch.save(parts, temporary)
+
+    def load(self) -> int:
+        if not self.path.exists():
+            return 0
+        try:
+            parts = torch.load(self.path, map_location="cpu", weights_only=True)
+            self.loss.load_state_dict(parts["loss"])
+            self.average.load_state_dict(parts["average"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+        except Exception as error:
+            raise InvalidFile(self.path, f"cannot be resumed with these settings ({error})") from error
+        return int(parts["step"])
+
+
+class _Log:
+    """A JSON line a record; lines beyond the step a run resumes from are dropped, so no step is logged twice."""
+
+    def __init__(self, path: Path, start: int, report: Report | None, active: bool) -> None:
+        self.path, self.report, self.active = path, report, active
+        if active and path.exists():
+            kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start]
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept))
+
+    def write(self, record: dict[str, Any]) -> None:
+        if not self.active:
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.report is not None:
+            self.report(record)

@@ -1,0 +1,67 @@
+"""The denoising loss, its noise levels, and the weight of each level.
+
+The loss is EDM's, ``|F - F_target|^2`` in the units of the network, whose expectation differs by two orders of
+magnitude between noise levels. As in EDM2 (Karras et al., CVPR 2024, section 2.1) each level is divided by an estimate
+of its own expected loss, learned as ``u(eta)``: ``L / exp(u) + u``. Every level then contributes gradients of the same
+size, and what is optimised is close to the mean of the PSNR over levels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..priors.network import preconditioning
+from ..priors.unet import UNet
+from .config import TrainConfig
+
+
+class LevelWeight(nn.Module):
+    """``u(eta)``: the log of the expected loss, linear in log eta between knots."""
+
+    def __init__(self, eta_range: tuple[float, float], knots: int = 24) -> None:
+        super().__init__()
+        self.low, self.high = math.log(eta_range[0]), math.log(eta_range[1])
+        self.knots = nn.Parameter(torch.zeros(knots))
+
+    def forward(self, eta: Tensor) -> Tensor:
+        n = len(self.knots)
+        place = ((eta.log() - self.low) / (self.high - self.low) * (n - 1)).clamp(0, n - 1)
+        below = place.floor().long().clamp_max(n - 2)
+        frac = place - below
+        return self.knots[below] * (1 - frac) + self.knots[below + 1] * frac
+
+
+def draw_levels(batch: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """``(batch,)`` noise levels, stratified: one draw in each of ``batch`` equal parts of the distribution."""
+    u = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    in_focus = u < config.focus_share
+    focus_u = (u / max(config.focus_share, 1e-9)).clamp(0, 1)
+    rest_u = ((u - config.focus_share) / max(1 - config.focus_share, 1e-9)).clamp(0, 1)
+    return torch.where(in_focus, _log_uniform(focus_u, config.focus), _log_uniform(rest_u, config.eta_range))
+
+
+def _log_uniform(u: Tensor, bounds: tuple[float, float]) -> Tensor:
+    low, high = map(math.log, bounds)
+    return (low + u * (high - low)).exp()
+
+
+class DenoisingLoss(nn.Module):
+    """Network and level weights in one module, so that data-parallel wrappers see every parameter."""
+
+    def __init__(self, net: UNet, config: TrainConfig) -> None:
+        super().__init__()
+        self.net = net
+        self.weight = LevelWeight(config.eta_range)
+        self.data_variance = config.data_variance
+
+    def forward(self, x0: Tensor, noise: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted loss (scalar) and the loss of each sample before weighting ``(B,)``."""
+        c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, x0)
+        z = x0 + eta.view(-1, 1, 1, 1) * noise
+        target = (x0 - c_skip * z) / c_out
+        per_sample = (self.net(c_in * z, c_noise).float() - target).square().mean(dim=(1, 2, 3))
+        u = self.weight(eta)
+        return (per_sample / u.exp() + u).mean(), per_sample.detach()

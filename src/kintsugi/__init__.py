@@ -9,14 +9,60 @@
 torch.Size([1, 2, 3, 32, 32])
 """
 
-from . import operators, samplers
+from importlib import import_module, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from .errors import InvalidArgument, InvalidFile, KintsugiError, NotConverged
-from .priors import Prior, available_priors, load_prior
-from .problem import Problem
-from .restore import Cost, Restoration, restore
-from .samplers import available_samplers, make_sampler
+
+if TYPE_CHECKING:
+    from . import operators, samplers
+    from .driver import Cost, Restoration, restore
+    from .priors import Prior, available_priors, load_prior
+    from .problem import Problem
+    from .samplers import available_samplers, make_sampler
 
 __version__ = "0.1.0"
+
+# Where each name lives. They are imported when first used, so that `kintsugi --help` need not wait for torch.
+_HOMES = {
+    "Cost": "driver",
+    "Prior": "priors",
+    "Problem": "problem",
+    "Restoration": "driver",
+    "available_priors": "priors",
+    "available_samplers": "samplers",
+    "load_prior": "priors",
+    "make_sampler": "samplers",
+    "restore": "driver",
+}
+_MODULES = ("operators", "samplers")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def data_path(name: str) -> Path:
+    """The file of a bundled example, by its name with or without the extension of a picture."""
+    folder = Path(str(resources.files(__name__) / "data"))
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    names = (name, f"{name}.png", f"{name}.jpg")
+    for candidate in names:
+        if candidate in files:
+            return files[candidate]
+    raise InvalidArgument("example", name, f"one of {', '.join(files) or 'none'}")
+
 
 __all__ = [
     "Cost",
@@ -29,6 +75,7 @@ __all__ = [
     "Restoration",
     "available_priors",
     "available_samplers",
+    "data_path",
     "load_prior",
     "make_sampler",
     "operators",

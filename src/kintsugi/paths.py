@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .errors import InvalidArgument
@@ -126,15 +128,15 @@ class DiscreteVP(_VariancePreserving):
     def eta(self, t: float | Tensor) -> Tensor:
         steps = _double(t) * len(self.betas)
         knots = np.arange(1, len(self.betas) + 1)
-        inside = torch.from_numpy(np.interp(steps.clamp_min(1).numpy(), knots, self._log_eta.numpy())).exp()
+        inside = _interpolate(steps.clamp_min(1), knots, self._log_eta.numpy()).exp()
         return torch.where(steps < 1, steps * self._log_eta[0].exp(), inside)
 
     def time(self, eta: float | Tensor) -> Tensor:
         eta = _double(eta)
         first = self._log_eta[0].exp()
         knots = np.arange(1, len(self.betas) + 1)
-        inside = np.interp(eta.clamp_min(first).log().numpy(), self._log_eta.numpy(), knots)
-        return torch.where(eta < first, eta / first, torch.from_numpy(np.asarray(inside))) / len(self.betas)
+        inside = _interpolate(eta.clamp_min(first).log(), self._log_eta.numpy(), knots)
+        return torch.where(eta < first, eta / first, inside) / len(self.betas)
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,12 @@ class FlowMatching(Path):
 
     def alpha_of_eta(self, eta: float | Tensor) -> Tensor:
         return 1 / (1 + _double(eta))
+
+    def alpha(self, t: float | Tensor) -> Tensor:
+        return 1 - _double(t)
+
+    def sigma(self, t: float | Tensor) -> Tensor:
+        return _double(t)  # also at t = 1, where eta is infinite
 
     def velocity_form(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         # v = eps - x_0, so D = x_t - t v.
@@ -201,7 +209,9 @@ def noise_levels(
     """
     if not isinstance(grid, str):
         return _own_levels(grid)
-    if steps < 1:
+    if grid not in ("karras", "time", "log"):
+        raise InvalidArgument("grid", grid, "'karras', 'time', 'log' or a sequence of noise levels")
+    if not isinstance(steps, int | np.integer) or steps < 1:
         raise InvalidArgument("steps", steps, "an integer of at least 1")
     if not (start > 0 and np.isfinite(start)):
         raise InvalidArgument("start", start, "a finite noise level above 0")
@@ -214,13 +224,11 @@ def noise_levels(
         levels = (start ** (1 / rho) + u * (end ** (1 / rho) - start ** (1 / rho))) ** rho
     elif grid == "log":
         levels = np.exp(np.log(start) + u * (np.log(end) - np.log(start)))
-    elif grid == "time":
+    else:
         if path is None:
             raise InvalidArgument("path", path, "a path, to spread the levels over its time")
         t0, t1 = float(path.time(start)), float(path.time(end))
         levels = path.eta(torch.from_numpy(t0 + u * (t1 - t0))).numpy()
-    else:
-        raise InvalidArgument("grid", grid, "'karras', 'time', 'log' or a sequence of noise levels")
     return [float(start), *(float(x) for x in levels[1:]), 0.0]
 
 
@@ -228,10 +236,14 @@ def _own_levels(grid: Sequence[float]) -> list[float]:
     levels = [float(x) for x in grid]
     if levels and levels[-1] != 0:
         levels.append(0.0)
-    falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    falling = all(a > b for a, b in pairwise(levels))
     if len(levels) < 2 or not falling or not np.isfinite(levels).all():
         raise InvalidArgument("grid", list(grid), "finite noise levels in falling order, the last at least 0")
     return levels
+
+
+def _interpolate(x: Tensor, knots: NDArray[Any], values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.asarray(np.interp(x.cpu().numpy(), knots, values))).to(x.device)
 
 
 def _double(x: float | Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from .errors import InvalidArgument
 from .operators.base import Operator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """``y = A(x) + noise``: find ``x``.
 
@@ -30,15 +30,24 @@ class Problem:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.operator, Operator):
+            raise InvalidArgument("operator", type(self.operator).__name__, "an Operator")
         shape = tuple(self.operator.out_shape)
         if not isinstance(self.y, Tensor) or not self.y.is_floating_point():
             raise InvalidArgument("y", getattr(self.y, "dtype", type(self.y)), "a tensor of floating point numbers")
         if tuple(self.y.shape) != shape and tuple(self.y.shape[1:]) != shape:
             raise InvalidArgument("y", tuple(self.y.shape), f"the operator's shape {shape}, or a batch of it")
+        if self.y.numel() == 0:
+            raise InvalidArgument("y", tuple(self.y.shape), "at least one measurement")
         if not bool(torch.isfinite(self.y).all()):
             raise InvalidArgument("y", "a measurement with NaN or infinite values", "finite values")
-        if not (math.isfinite(self.noise) and self.noise >= 0):
+        try:
+            noise = math.nan if isinstance(self.noise, str) else float(self.noise)
+        except (TypeError, ValueError, RuntimeError):
+            noise = math.nan
+        if not (math.isfinite(noise) and noise >= 0):
             raise InvalidArgument("noise", self.noise, "a finite standard deviation of at least 0")
+        object.__setattr__(self, "noise", noise)  # a number of NumPy or a tensor of one becomes a float
 
     @property
     def batch(self) -> Tensor:
@@ -50,7 +59,12 @@ class Problem:
 
     @classmethod
     def simulate(cls, x: Tensor, operator: Operator, noise: float = 0.0, seed: int = 0) -> Problem:
-        """Measure the clean signals ``x`` (B, *in_shape) and add white noise: for experiments."""
+        """Measure clean signals and add white noise: for experiments.
+
+        ``x`` has the operator's shape (B, *in_shape), or is the visible part of it, then extended by mirroring.
+        """
         generator = torch.Generator().manual_seed(seed)
+        if tuple(x.shape[1:]) != tuple(operator.in_shape):
+            x = operator.extend(x)
         y = operator(x)
         return cls(y + noise * torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y), operator, noise)

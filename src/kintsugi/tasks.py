@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,18 +19,7 @@ from torch import Tensor
 from .errors import InvalidArgument
 from .images.noise import noise_level
 from .images.picture import Picture, profile_fits
-from .operators import (
-    Bicubic,
-    Blur,
-    Grey,
-    Identity,
-    LinearOperator,
-    Mask,
-    gaussian_kernel,
-    load_kernel,
-    motion_kernel,
-    uniform_kernel,
-)
+from .operators import Bicubic, Blur, Grey, Identity, LinearOperator, Mask
 from .problem import Problem
 
 MAX_FACTOR = 32
@@ -139,7 +127,7 @@ def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Pr
     noise = 2 * noise_level(picture, settings.noise, missing=settings.mask if task == "inpaint" else None)
     y = picture.colour()
     if task == "colorize":
-        y = y.mean(dim=0, keepdim=True)
+        y = picture.pixels.mean(dim=0, keepdim=True)
     elif picture.grey or bool((y[0] == y[1]).all() and (y[1] == y[2]).all()):
         noise *= math.sqrt(3)
     known = None
@@ -166,7 +154,7 @@ def simulate(task: str, picture: Picture, settings: Settings | None = None, seed
         expected = f"at most the picture's shorter side, {min(shape[1:])}"
         raise InvalidArgument("factor", settings.factor, expected)
     operator = entry.operator(shape, settings)
-    y = operator(_on_canvas(operator, picture.pixels)[None])[0]
+    y = operator(operator.extend(picture.pixels[None]))[0]
     sigma = 2 * noise_level(replace(picture, bits=32), settings.noise)  # 32: the file's rounding is not simulated
     if sigma:
         noise = sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))
@@ -174,39 +162,6 @@ def simulate(task: str, picture: Picture, settings: Settings | None = None, seed
     icc = picture.icc if profile_fits(picture.icc, y.shape[0]) else None
     alpha = _resize(picture.alpha, (int(y.shape[1]), int(y.shape[2])))
     return replace(picture, pixels=y.contiguous(), alpha=alpha, icc=icc)
-
-
-def parse_kernel(text: str) -> Tensor:
-    """A kernel from ``gaussian:SIGMA``, ``uniform:SIZE``, ``motion:LENGTH[:ANGLE]`` or a picture or .npy file.
-
-    Lengths are in pixels (at most 500), the angle in degrees: 0 horizontal, 90 upwards. Errors:
-    :class:`InvalidArgument` for ``kernel``, :class:`InvalidFile` for a file.
-    """
-    kind, *words = text.split(":")
-    if kind not in _KERNELS:
-        return load_kernel(text)
-    make, counts = _KERNELS[kind]
-    expected = "gaussian:SIGMA, uniform:SIZE, motion:LENGTH[:ANGLE] with sizes up to 500, or a picture file"
-    try:
-        numbers = [float(word) for word in words]
-        if len(numbers) not in counts or not 0 < numbers[0] <= 500:
-            raise InvalidArgument("kernel", text, expected)
-        return make(*numbers)
-    except ValueError as error:  # not numbers, or numbers the kernel refuses
-        raise InvalidArgument("kernel", text, expected) from error
-
-
-def _uniform(size: float) -> Tensor:
-    if size != int(size):
-        raise InvalidArgument("kernel", f"uniform:{size:g}", "a whole number of pixels")
-    return uniform_kernel(int(size))
-
-
-_KERNELS: dict[str, tuple[Callable[..., Tensor], tuple[int, ...]]] = {
-    "gaussian": (gaussian_kernel, (1,)),
-    "uniform": (_uniform, (1,)),
-    "motion": (motion_kernel, (1, 2)),
-}
 
 
 def random_mask(size: tuple[int, int], share: float, seed: int = 0) -> Tensor:
@@ -237,15 +192,6 @@ def _entry(task: str, settings: Settings) -> Task:
     if settings.boundary not in ("unknown", "circular"):
         raise InvalidArgument("boundary", settings.boundary, "'unknown' or 'circular'")
     return TASKS[task]
-
-
-def _on_canvas(operator: LinearOperator, x: Tensor) -> Tensor:
-    """``x`` (C, H, W) on the operator's canvas ``in_shape``, mirrored beyond its border."""
-    _, height, width = operator.in_shape
-    positions = operator.visible(torch.arange(height * width).view(1, 1, height, width))
-    top, left = divmod(int(positions[0, 0, 0, 0]), width)
-    bottom, right = height - top - x.shape[1], width - left - x.shape[2]
-    return torch.from_numpy(np.pad(x.numpy(), ((0, 0), (top, bottom), (left, right)), mode="symmetric"))
 
 
 def _resize(alpha: Tensor | None, size: tuple[int, int]) -> Tensor | None:

@@ -23,14 +23,22 @@ _STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES}
 class OneLineErrors(TyperGroup):
     """Ends with one line on stderr for a user's mistake, instead of a box or a traceback."""
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         if not standalone_mode:
-            return super().main(args, *rest, standalone_mode=False, **extra)
+            return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         try:
-            code = super().main(args, *rest, standalone_mode=False, **extra)
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except typer.TyperException as error:
             code = _fail(error.format_message() if hasattr(error, "format_message") else str(error))
-        except KintsugiError as error:
+        except (KintsugiError, FloatingPointError) as error:  # the latter: settings that diverge
             code = _fail(str(error))
         except OSError as error:
             if error.filename is None and error.errno not in _STORAGE:

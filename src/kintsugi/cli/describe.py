@@ -26,8 +26,9 @@ def samplers() -> None:
     rows = []
     for name, method in available_samplers().items():
         summary = ((method.__doc__ or "").strip().splitlines() or [""])[0]
-        settings = " ".join(f"{f.name}={f.default!r}" for f in fields(method) if f.default is not MISSING)
-        rows.append((name, summary, settings))
+        known = fields(method)  # type: ignore[arg-type]
+        settings = " ".join(f"{f.name}={f.default!r}" for f in known if f.default is not MISSING)
+        rows.append((name, summary.replace("``", ""), settings))
     _table(("sampler", "what it is", "settings and defaults"), rows)
 
 
@@ -101,7 +102,7 @@ def _model_rows(prior: NetworkPrior) -> list[tuple[str, str]]:
         if key == "validation" and isinstance(value, dict):
             rows += [(f"PSNR at eta {level}", f"{psnr} dB") for level, psnr in value.items()]
         elif isinstance(value, dict):
-            rows += [(f"{key}: {k}", str(v)) for k, v in value.items()]
+            rows += [(f"{key}: {k}", str(v)) for k, v in value.items() if not isinstance(v, dict)]
         else:
             rows.append((key, str(value)))
     return rows

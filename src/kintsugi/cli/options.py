@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +12,8 @@ import typer
 from ..errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..tasks import Settings
 
 TaskName = Literal["sr", "inpaint", "deblur", "denoise", "colorize"]  # the names in tasks.TASKS
@@ -53,7 +55,7 @@ def task_settings(
 ) -> Settings:
     """The words of the command line as :class:`Settings`; ``size`` (height, width) is what a mask must have."""
     from ..images import read_mask
-    from ..tasks import Settings, parse_kernel
+    from ..tasks import Settings
 
     return Settings(
         factor=factor,
@@ -62,6 +64,34 @@ def task_settings(
         noise=parse_noise(noise),
         boundary=boundary,
     )
+
+
+def parse_kernel(text: str) -> Tensor:
+    """A kernel from ``gaussian:SIGMA``, ``uniform:SIZE``, ``motion:LENGTH[:ANGLE]`` or a picture or .npy file.
+
+    Lengths are in pixels (at most 500), the angle in degrees: 0 horizontal, 90 upwards. Errors:
+    :class:`InvalidArgument` for ``kernel``, :class:`InvalidFile` for a file.
+    """
+    from ..operators import gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
+
+    kinds: dict[str, tuple[Callable[..., Tensor], tuple[int, ...]]] = {
+        "gaussian": (gaussian_kernel, (1,)),
+        "uniform": (lambda size: uniform_kernel(int(size)), (1,)),
+        "motion": (motion_kernel, (1, 2)),
+    }
+    kind, *words = text.split(":")
+    if kind not in kinds:
+        return load_kernel(input_path(text))
+    make, counts = kinds[kind]
+    expected = "gaussian:SIGMA, uniform:SIZE, motion:LENGTH[:ANGLE] with sizes up to 500, or a picture file"
+    try:
+        numbers = [float(word) for word in words]
+        whole = kind != "uniform" or all(number.is_integer() for number in numbers)
+        if len(numbers) not in counts or not 0 < numbers[0] <= 500 or not whole:
+            raise InvalidArgument("kernel", text, expected)
+        return make(*numbers)
+    except ValueError as error:  # not numbers, or numbers the kernel refuses
+        raise InvalidArgument("kernel", text, expected) from error
 
 
 def parse_noise(text: str | None) -> float | Literal["auto"] | None:

@@ -16,7 +16,7 @@ from ..images import Picture, check_output, write_picture
 from ..tasks import Prepared
 
 if TYPE_CHECKING:
-    from ..restore import Restoration
+    from .. import Restoration
 
 STD_WHITE = 0.25  # a standard deviation, of [0, 1], that the map shows as white: a fixed scale, so that maps compare
 GOLD = (0.86, 0.65, 0.13)  # of [0, 1]: a colour for holes that is not part of a grey or an ordinary picture
@@ -63,14 +63,17 @@ def plan(output: Path, samples: int, compare: bool) -> Files:
 
 def write(files: Files, prepared: Prepared, result: Restoration, missing: Tensor | None) -> None:
     """Write every file of ``files`` from the one problem's ``result``."""
-    first = prepared.finish(result.samples[0, 0])
+    finished = [prepared.finish(x) for x in result.samples[0]]
+    first = finished[0]
     write_picture(first, files.first)
-    for index, path in enumerate(files.samples):
-        write_picture(prepared.finish(result.samples[0, index]), path)
+    for picture, path in zip(finished, files.samples, strict=False):
+        write_picture(picture, path)
+    # Of the finished pictures, so that the map is black where known pixels were kept.
+    pixels = torch.stack([picture.pixels for picture in finished])
     if files.mean is not None:
-        write_picture(prepared.finish(result.mean[0]), files.mean)
+        write_picture(replace(first, pixels=pixels.mean(0)), files.mean)
     if files.std is not None:
-        write_picture(spread(result.std[0]), files.std)
+        write_picture(spread(pixels.std(0)), files.std)
     if files.compare is not None:
         write_picture(side_by_side(prepared.picture, first, missing), files.compare)
 

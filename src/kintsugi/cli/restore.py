@@ -11,9 +11,8 @@ from . import options
 from .app import app
 
 if TYPE_CHECKING:
-    from ..restore import Restoration
+    from .. import Problem, Restoration
     from ..samplers import Sampler
-    from ..tasks import Prepared
 
 
 @app.command()
@@ -57,7 +56,6 @@ def restore(
     from .. import load_prior
     from .. import restore as run
     from ..images import losses, read_picture
-    from ..samplers import make_sampler
     from ..tasks import prepare
     from . import outputs
 
@@ -71,19 +69,20 @@ def restore(
     )
     prepared = prepare(task, picture, words)
     files.check(picture.bits, prepared.size)
-    method = make_sampler(sampler, **_settings(sampler, texture, settings or []))
+    method = _method(sampler, texture, settings or [])
     target = _device(device)
     options.say(*picture.notes, *losses(picture, output))
 
-    model = load_prior(prior).to(target)
-    result = _run_with_bar(run, prepared, model, method, steps=steps, samples=samples, seed=seed)
+    model = load_prior(prior)
+    problem = prepared.problem.with_rows(prepared.problem.y.to(target))
+    result = _run_with_bar(run, problem, model, method, steps=steps, samples=samples, seed=seed)
     outputs.write(files, prepared, result, words.mask)
     cost = result.cost
-    print(f"{output}: {cost.forwards} forwards, {cost.vjps} VJPs, {cost.seconds:.1f} s on {target}")
+    print(f"{output}: {cost.forwards:g} forwards, {cost.vjps:g} VJPs, {cost.seconds:.1f} s on {target}")
 
 
 def _run_with_bar(
-    run: Any, prepared: Prepared, model: Any, method: Sampler, *, steps: int, samples: int, seed: int
+    run: Any, problem: Problem, model: Any, method: Sampler, *, steps: int, samples: int, seed: int
 ) -> Restoration:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -95,25 +94,26 @@ def _run_with_bar(
         def show(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        result: Restoration = run(
-            prepared.problem, model, method, steps=steps, samples=samples, seed=seed, progress=show
-        )
+        result: Restoration = run(problem, model, method, steps=steps, samples=samples, seed=seed, progress=show)
     return result
 
 
-def _settings(sampler: str, texture: float | None, pairs: list[str]) -> dict[str, Any]:
-    """``--texture`` and ``--set`` as arguments of the sampler."""
+def _method(name: str, texture: float | None, pairs: list[str]) -> Sampler:
+    """The sampler with ``--texture`` and ``--set``. Errors: :class:`InvalidArgument` for a setting it does not have."""
     from dataclasses import fields
 
-    from ..samplers import available_samplers
+    from ..samplers import available_samplers, make_sampler
 
     settings = options.parse_assignments(pairs)
     if texture is not None:
-        method = available_samplers().get(sampler)
-        if method is not None and "texture" not in {f.name for f in fields(method)}:
-            raise InvalidArgument("texture", texture, f"no such setting: the sampler {sampler!r} has no texture dial")
+        cls = available_samplers().get(name)
+        if cls is not None and "texture" not in {f.name for f in fields(cls)}:  # type: ignore[arg-type]
+            raise InvalidArgument("texture", texture, f"no such setting: the sampler {name!r} has no texture dial")
         settings["texture"] = texture
-    return settings
+    try:
+        return make_sampler(name, **settings)
+    except TypeError as error:  # a word where a number belongs, which no comparison accepts
+        raise InvalidArgument("set", " ".join(pairs), f"values that {name} can use ({error})") from error
 
 
 def _device(name: str) -> Any:

@@ -37,6 +37,7 @@ class Raster:
 
 
 def is_deep_png(header: bytes) -> bool:
+    """Whether these first bytes of a file are those of a PNG of 16 bits a channel."""
     return header.startswith(b"\x89PNG\r\n\x1a\n") and header[24:25] == b"\x10"
 
 

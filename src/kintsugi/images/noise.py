@@ -43,13 +43,14 @@ def estimate_noise(picture: Picture, missing: Tensor | None = None) -> float:
         from skimage.restoration import estimate_sigma
     except ImportError as error:
         raise InvalidArgument("noise", "auto", "pip install 'kintsugi-diffusion[images]', or a number") from error
-    values = (picture.pixels.numpy().transpose(1, 2, 0).astype(np.float64) + 1) / 2
+    pixels = _centre(picture.pixels)
+    values = (pixels.numpy().transpose(1, 2, 0).astype(np.float64) + 1) / 2
     if missing is None:
         if min(values.shape[:2]) <= 4:  # no room for a wavelet
             return 0.0
         sigma = float(estimate_sigma(values, channel_axis=-1, average_sigmas=True))
         return sigma if math.isfinite(sigma) else 0.0  # a flat picture has no coefficients to take a median of
-    values[missing[0].numpy()] = np.nan
+    values[_centre(missing)[0].numpy()] = np.nan
     sigmas = []
     for channel in np.moveaxis(values, -1, 0):
         detail = pywt.dwtn(channel, "db2")["dd"]
@@ -59,3 +60,9 @@ def estimate_noise(picture: Picture, missing: Tensor | None = None) -> float:
             raise InvalidArgument("noise", "auto", expected)
         sigmas.append(np.median(detail) / 0.6744897501960817)  # the upper quartile of the normal distribution
     return float(np.mean(sigmas))
+
+
+def _centre(x: Tensor, side: int = 2048) -> Tensor:
+    """At most ``side`` x ``side`` pixels of (C, H, W): enough to estimate from, and quick."""
+    top, left = (max(0, (n - side) // 2) for n in x.shape[1:])
+    return x[:, top : top + side, left : left + side]

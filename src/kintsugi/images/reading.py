@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,21 +104,22 @@ def _picture(path: Path, raster: deep.Raster) -> Picture:
     channels = array.shape[2]
     if channels not in (1, 2, 3, 4) or 0 in array.shape:
         raise InvalidFile(path, f"{channels} channels; expected grey or colour, with or without alpha")
-    values = array.astype(np.float32)
     if raster.bits == 32:
-        _check_float_range(path, values)
-    planes = torch.from_numpy(values / np.float32(raster.white)).permute(2, 0, 1)
+        _check_float_range(path, array)
+    planes = torch.empty((channels, *array.shape[:2]))
+    for channel in range(channels):  # one at a time: a photograph of 24 megapixels is 300 MB of floats
+        planes[channel] = torch.from_numpy(array[..., channel].astype(np.float32) / np.float32(raster.white))
     colours = channels - 1 if channels in (2, 4) else channels
     return Picture(
-        pixels=planes[:colours].contiguous().mul_(2).sub_(1),
-        alpha=planes[colours:].clamp(0, 1).contiguous() if colours < channels else None,
+        pixels=planes[:colours].mul_(2).sub_(1),
+        alpha=planes[colours:].clamp(0, 1) if colours < channels else None,
         icc=raster.icc if profile_fits(raster.icc, colours) else None,
         bits=raster.bits,
         notes=raster.notes,
     )
 
 
-def _check_float_range(path: Path, values: NDArray[np.float32]) -> None:
+def _check_float_range(path: Path, values: NDArray[Any]) -> None:
     if not np.isfinite(values).all():
         bad = int(np.size(values) - np.isfinite(values).sum())
         raise InvalidFile(path, f"{bad} of its values are NaN or infinite")

@@ -115,11 +115,11 @@ def _depth(form: Format, bits: int) -> int:
 def _array(picture: Picture, form: Format, depth: int) -> NDArray[Any]:
     """(H, W) or (H, W, C) of uint8, uint16 or float32, with alpha last."""
     pixels = picture.pixels if form.grey else picture.colour()
-    parts = [(pixels + 1) / 2] + ([picture.alpha] if picture.alpha is not None and form.alpha else [])
-    values = np.concatenate([part.detach().cpu().numpy() for part in parts]).transpose(1, 2, 0)
-    values = values[..., 0] if values.shape[2] == 1 else values
-    if depth == 32:
-        return np.ascontiguousarray(values)
-    white = 2**depth - 1
-    levels = np.rint(np.clip(values, 0, 1) * np.float32(white))
-    return np.ascontiguousarray(levels.astype(np.uint8 if depth == 8 else np.uint16))
+    planes = [(plane + 1) / 2 for plane in pixels.detach().cpu()]
+    if picture.alpha is not None and form.alpha:
+        planes.append(picture.alpha.detach().cpu()[0])
+    kind = {8: np.uint8, 16: np.uint16, 32: np.float32}[depth]
+    array = np.empty((picture.height, picture.width, len(planes)), dtype=kind)
+    for channel, plane in enumerate(planes):
+        array[..., channel] = plane if depth == 32 else plane.clamp(0, 1).mul(2**depth - 1).round()
+    return array[..., 0] if len(planes) == 1 else array

@@ -19,6 +19,10 @@ def compose(outer: LinearOperator, inner: LinearOperator) -> LinearOperator:
     """``outer @ inner``, in closed form where both commute with shifts."""
     if outer.in_shape != inner.out_shape:
         raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
+    if isinstance(outer, Scaled):
+        return Scaled(outer.scale, compose(outer.operator, inner))
+    if isinstance(inner, Scaled):
+        return Scaled(inner.scale, compose(outer, inner.operator))
     if type(outer) is Stationary and type(inner) is Stationary:
         return _fuse(outer, inner)
     return Composed(outer, inner)
@@ -46,7 +50,7 @@ class Composed(LinearOperator):
             raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
         self.outer, self.inner = outer, inner
         self.in_shape, self.out_shape = inner.in_shape, outer.out_shape
-        self.cutoff = max(outer.cutoff, inner.cutoff)
+        self.cutoff = outer.cutoff if inner.flat is not None else max(outer.cutoff, inner.cutoff)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
@@ -56,6 +60,9 @@ class Composed(LinearOperator):
 
     def visible(self, x: Tensor) -> Tensor:
         return self.inner.visible(x)
+
+    def extend(self, x: Tensor) -> Tensor:
+        return self.inner.extend(x)
 
     @property
     def flat(self) -> float | None:
@@ -107,6 +114,8 @@ class Scaled(LinearOperator):
     def __init__(self, scale: float, operator: LinearOperator) -> None:
         if not (scale != 0 and abs(scale) < float("inf")):
             raise InvalidArgument("scale", scale, "a finite number other than 0")
+        if isinstance(operator, Scaled):
+            scale, operator = scale * operator.scale, operator.operator
         self.scale, self.operator = scale, operator
         self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
         self.cutoff = operator.cutoff
@@ -119,6 +128,9 @@ class Scaled(LinearOperator):
 
     def visible(self, x: Tensor) -> Tensor:
         return self.operator.visible(x)
+
+    def extend(self, x: Tensor) -> Tensor:
+        return self.operator.extend(x)
 
     @property
     def flat(self) -> float | None:

@@ -18,6 +18,7 @@ Signals have shape ``(B, C, *S)`` with one, two or three spatial dimensions. Sha
 
 from __future__ import annotations
 
+import operator as python_operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,10 @@ class Operator:
 
     def visible(self, x: Tensor) -> Tensor:
         """The part of ``x`` (B, *in_shape) that the user asked for: all of it, unless the operator added a margin."""
+        return x
+
+    def extend(self, x: Tensor) -> Tensor:
+        """A visible signal (B, *S) on the operator's own grid (B, *in_shape), for simulations: margins are mirrored."""
         return x
 
 
@@ -84,6 +89,12 @@ class LinearOperator(Operator):
         """The eigenvalue of ``A A^T`` if there is only one, else None."""
         return None
 
+    @property
+    def scalar(self) -> float | None:
+        """``lam`` if ``A^T A = lam I``, nothing lost and nothing coloured (denoising), else None."""
+        same = self.in_shape == self.out_shape  # square, so A^T A has the eigenvalues of A A^T
+        return self.flat if same else None
+
     def filter(self, f: Function, x: Tensor) -> Tensor:
         """``f(A^T A) x`` for a function of the eigenvalues, zero included; shape of ``x`` (B, *in_shape)."""
         f0 = float(f(torch.zeros((), dtype=torch.float64)))
@@ -91,6 +102,7 @@ class LinearOperator(Operator):
 
     def pinv(self, y: Tensor) -> Tensor:
         """The pseudo-inverse ``A^+ y`` at the operator's cut-off; shape (B, *in_shape)."""
+        check_shape("y", y, self.out_shape)
         return self.adjoint(self.gram(torch.reciprocal, y))
 
     def project(self, x: Tensor) -> Tensor:
@@ -118,6 +130,8 @@ class LinearOperator(Operator):
         """
         from .iterative import conjugate_gradients
 
+        check_shape("r", r, self.out_shape)
+
         def matvec(u: Tensor) -> Tensor:
             return self(covariance(self.adjoint(u))) + sigma2 * u
 
@@ -136,15 +150,13 @@ class LinearOperator(Operator):
         return Scaled(float(scale), self)
 
 
-def restricted(h: Function, lam: Tensor, threshold: float) -> Tensor:
+def restricted(h: Function, lam: Tensor, threshold: float | Tensor) -> Tensor:
     """``h(lam)`` where ``lam > threshold``, and 0 elsewhere, without evaluating ``h`` there."""
     inside = lam > threshold
     return torch.where(inside, h(torch.where(inside, lam, 1.0)), 0.0)
 
 
-def restricted_all(
-    h: Callable[[Tensor], Sequence[Tensor]], lam: Tensor, threshold: float
-) -> list[Tensor]:
+def restricted_all(h: Callable[[Tensor], Sequence[Tensor]], lam: Tensor, threshold: float) -> list[Tensor]:
     """:func:`restricted` for several functions that are computed together."""
     inside = lam > threshold
     return [torch.where(inside, value, 0.0) for value in h(torch.where(inside, lam, 1.0))]
@@ -170,8 +182,11 @@ def spatial(x: Tensor) -> tuple[int, ...]:
 
 def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """One integer for each of ``dims`` axes of space."""
-    out = (value,) * dims if isinstance(value, int) else tuple(value)
-    if len(out) != dims or any(not isinstance(n, int) or n < 1 for n in out):
+    try:
+        out = tuple(python_operator.index(n) for n in (value if isinstance(value, Sequence) else (value,) * dims))
+    except TypeError:
+        out = ()
+    if len(out) != dims or min(out) < 1:
         raise InvalidArgument(name, value, f"a positive integer, or {dims} of them")
     return out
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
 from .algebra import Composed
-from .base import Shape
+from .base import Shape, check_shape
 from .selection import Crop
 from .stationary import Stationary
 
@@ -27,6 +28,14 @@ class OnCanvas(Composed):
 
     def visible(self, x: Tensor) -> Tensor:
         return self.picture(x)
+
+    def extend(self, x: Tensor) -> Tensor:
+        check_shape("x", x, self.picture.out_shape)
+        for dim, (offset, n) in enumerate(zip(self.picture.offset, self.in_shape[1:], strict=True), 2):
+            size = x.shape[dim]
+            place = (torch.arange(n) - offset) % (2 * size)
+            x = x.index_select(dim, torch.where(place < size, place, 2 * size - 1 - place).to(x.device))
+        return x
 
 
 def unknown_boundary(

@@ -33,8 +33,8 @@ def conjugate_gradients(
 ) -> Tensor:
     """Solve ``matvec(u) = b`` for a symmetric positive definite map, rows of shape (B, *) independently.
 
-    Stops a row when its residual is below ``tolerance * |b|``. After ``iterations`` it returns what it has or, if
-    ``strict``, raises :class:`NotConverged`.
+    Stops a row when its residual is below ``tolerance * |b|``, or where the map has no curvature left but rounding: in
+    a singular system. After ``iterations`` it returns what it has or, if ``strict``, raises :class:`NotConverged`.
     """
     precondition = precondition or (lambda r: r)
     ones = (-1,) + (1,) * (b.ndim - 1)
@@ -43,16 +43,20 @@ def conjugate_gradients(
     goal = tolerance**2 * row_dot(b, b)
     w = precondition(r)
     p, rw = w, row_dot(r, w)
+    active, top = row_dot(r, r) > goal, torch.zeros_like(rw)
     for _ in range(iterations):
-        active = row_dot(r, r) > goal
         if not bool(active.any()):
-            return u
+            break
         q = matvec(p)
-        step = torch.where(active, rw / row_dot(p, q).clamp_min(1e-38), 0.0).view(ones)
+        curvature, length = row_dot(p, q), row_dot(p, p)
+        top = torch.maximum(top, curvature / length)
+        active = active & (rw > 0) & (curvature > 4 * torch.finfo(b.dtype).eps * top * length)
+        step = torch.where(active, rw / curvature, 0.0).view(ones)
         u, r = u + step * p, r - step * q
         w = precondition(r)
         rw, before = torch.where(active, row_dot(r, w), rw), rw
-        p = torch.where(active.view(ones), w + (rw / before.clamp_min(1e-38)).view(ones) * p, p)
+        p = torch.where(active.view(ones), w + (rw / before).view(ones) * p, p)
+        active = active & (row_dot(r, r) > goal)
     left = row_dot(r, r) > goal
     if strict and bool(left.any()):
         worst = float((row_dot(r, r) / row_dot(b, b).clamp_min(1e-38)).sqrt().max())
@@ -69,8 +73,8 @@ def lanczos(
 
     A sharp cut-off has no short polynomial approximation, so it is replaced by ``w(lam) = lam^2 / (lam^2 + c^2)`` with
     ``c`` the threshold, ``cutoff^2`` times the largest eigenvalue. The Krylov space of ``u`` is built with full
-    reorthogonalisation and the function is applied to the small tridiagonal matrix. Stops when the result moves by
-    less than ``tolerance`` (relative) over four more vectors in every row, or when the space is exhausted.
+    reorthogonalisation and the function is applied to the small tridiagonal matrix. A row is done when its result moves
+    by less than ``tolerance`` (relative) over four more vectors, or when its space is exhausted.
     """
     size = u[0].numel()
     norm = u.flatten(1).norm(dim=1)
@@ -78,7 +82,8 @@ def lanczos(
     basis = [u / norm.clamp_min(1e-30).view(ones)]
     alphas: list[Tensor] = []
     betas: list[Tensor] = []
-    previous: Tensor | None = None
+    weights = torch.zeros((len(u), 0), dtype=torch.float64)
+    settled = torch.zeros(len(u), dtype=torch.bool)
     limit = min(iterations, size)
     for k in range(limit):
         w = matvec(basis[-1])
@@ -89,16 +94,17 @@ def lanczos(
         beta = w.flatten(1).norm(dim=1)
         scale = torch.stack(alphas, 1).abs().amax(1)
         dead = beta <= 1e-6 * scale if u.dtype == torch.float32 else beta <= 1e-13 * scale
-        done = bool(dead.all()) or k + 1 == limit
+        done = bool((dead.cpu() | settled).all()) or k + 1 == limit
         if done or k % 4 == 3:
-            weights = _ritz(h, alphas, betas, cutoff)
-            change = _change(weights, previous)
-            if done or (change is not None and bool((change < tolerance).all())):
+            before = torch.nn.functional.pad(weights, (0, k + 1 - weights.shape[1]))
+            weights = torch.where(settled[:, None], before, _ritz(h, alphas, betas, cutoff))
+            change = (weights - before).norm(dim=1) / weights.norm(dim=1).clamp_min(1e-300)
+            settled = settled | dead.cpu() | (change < tolerance)
+            if done or bool(settled.all()):
                 out = torch.zeros_like(u)
                 for j, v in enumerate(basis):
                     out = out + (norm * weights[:, j].to(norm)).view(ones) * v
                 return out
-            previous = weights
         betas.append(torch.where(dead, 0.0, beta))
         basis.append(torch.where(dead.view(ones), 0.0, w / beta.clamp_min(1e-30).view(ones)))
     raise AssertionError("unreachable: the last pass returns")
@@ -113,13 +119,5 @@ def _ritz(h: Function, alphas: list[Tensor], betas: list[Tensor], cutoff: float)
     lam, vectors = torch.linalg.eigh(t)
     top = lam[:, -1:].clamp_min(1e-300)
     # The window is relative to each row's own largest Ritz value, so that rows do not influence each other.
-    window = lam**2 / (lam**2 + (cutoff**2 * top) ** 2)
-    values = restricted(h, lam, 1e-14 * float(top.max())) * window
+    values = restricted(lambda v: h(v) / (1 + (cutoff**2 * top / v) ** 2), lam, 1e-14 * top)
     return torch.einsum("bij,bj,bj->bi", vectors, values, vectors[:, 0, :])
-
-
-def _change(now: Tensor, before: Tensor | None) -> Tensor | None:
-    if before is None:
-        return None
-    padded = torch.nn.functional.pad(before, (0, now.shape[1] - before.shape[1]))
-    return (now - padded).norm(dim=1) / now.norm(dim=1).clamp_min(1e-300)

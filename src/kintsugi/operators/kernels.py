@@ -17,6 +17,8 @@ def gaussian_kernel(sigma: float, size: int | None = None, dims: int = 2) -> Ten
     """Gaussian of standard deviation ``sigma`` samples, cut at 4 sigma unless ``size`` (odd) is given."""
     if not (sigma > 0 and math.isfinite(sigma)):
         raise InvalidArgument("sigma", sigma, "a positive number of samples")
+    if size is not None and (size < 1 or size % 2 == 0):
+        raise InvalidArgument("size", size, "an odd integer of at least 1")
     half = math.ceil(4 * sigma) if size is None else (size - 1) // 2
     x = torch.arange(-half, half + 1, dtype=torch.float64)
     return _outer(torch.exp(-0.5 * (x / sigma) ** 2), dims)
@@ -54,6 +56,8 @@ def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
     Even factors have ``4 factor`` taps at half-integer offsets, as the field's benchmarks use; odd factors have
     ``4 factor - 1`` at integer ones, so that blocks stay centred.
     """
+    if factor < 1:
+        raise InvalidArgument("factor", factor, "an integer of at least 1")
     taps = 4 * factor - factor % 2
     x = ((torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / factor).abs()
     inner = (a + 2) * x**3 - (a + 3) * x**2 + 1
@@ -63,29 +67,34 @@ def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
 
 
 def load_kernel(path: str | os.PathLike[str]) -> Tensor:
-    """A kernel from a grey picture (brightness is weight) or a ``.npy`` array; at least one weight above 0."""
+    """A kernel from a grey picture (brightness is weight) or a ``.npy`` array; at least one weight above 0.
+
+    Errors: :class:`InvalidFile`, for a file that cannot be read and for weights that are no kernel.
+    """
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                values = np.lib.format.read_array(file, allow_pickle=False)
+            if values.dtype.kind not in "buif":
+                raise ValueError(f"an array of {values.dtype}, not of real numbers")
         else:
             from PIL import Image
 
             with Image.open(path) as image:
                 values = np.asarray(image.convert("F"))
-    except (OSError, ValueError) as error:
+        return check_kernel(torch.from_numpy(np.asarray(values, dtype=np.float64)))
+    except Exception as error:  # decoders fed with broken bytes raise anything: SyntaxError, struct.error, IndexError
         raise InvalidFile(path, f"not a readable kernel ({' '.join(str(error).split())})") from error
-    kernel = torch.from_numpy(np.asarray(values, dtype=np.float64))
-    return check_kernel(kernel, str(path))
 
 
-def check_kernel(kernel: Tensor, name: str = "kernel") -> Tensor:
-    """``kernel`` in float64, divided by its sum. Finite, not negative in sum, at least one axis."""
+def check_kernel(kernel: Tensor) -> Tensor:
+    """``kernel`` in float64, divided by its sum. Finite, of positive sum, at least one axis."""
     kernel = torch.as_tensor(kernel).double()
     if kernel.ndim < 1 or kernel.numel() == 0 or not bool(torch.isfinite(kernel).all()):
-        raise InvalidArgument(name, tuple(kernel.shape), "a kernel of finite weights")
+        raise InvalidArgument("kernel", tuple(kernel.shape), "a kernel of finite weights")
     if not float(kernel.sum()) > 0:
-        raise InvalidArgument(name, f"weights that sum to {float(kernel.sum()):g}", "weights with a positive sum")
+        raise InvalidArgument("kernel", f"weights that sum to {float(kernel.sum()):g}", "weights with a positive sum")
     return kernel / kernel.sum()
 
 

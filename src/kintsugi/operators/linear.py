@@ -34,10 +34,10 @@ def Identity(shape: Sequence[int]) -> Stationary:
 def Grey(shape: Sequence[int], weights: Sequence[float] | None = None) -> Stationary:
     """``y`` = one channel, the mean of all (or their sum with ``weights``): colourisation."""
     channels = signal_shape(shape)[0]
-    row = torch.full((channels,), 1 / channels) if weights is None else torch.tensor(list(weights))
-    if len(row) != channels:
-        raise InvalidArgument("weights", weights, f"{channels} numbers")
-    return Stationary(shape, colour=row.double()[None])
+    row = torch.tensor([1 / channels] * channels if weights is None else list(weights), dtype=torch.float64)
+    if len(row) != channels or not bool(torch.isfinite(row).all()) or not bool(row.any()):
+        raise InvalidArgument("weights", weights, f"{channels} finite numbers, not all zero")
+    return Stationary(shape, colour=row[None])
 
 
 def Blur(
@@ -111,7 +111,11 @@ def _separable(canvas: Shape, lines: Sequence[Tensor], factors: Sequence[int]) -
 
 
 def _bounded(
-    shape: Shape, reach: Sequence[int], factors: tuple[int, ...], circular: Callable[[Shape], Stationary], boundary: Boundary
+    shape: Shape,
+    reach: Sequence[int],
+    factors: tuple[int, ...],
+    circular: Callable[[Shape], Stationary],
+    boundary: Boundary,
 ) -> LinearOperator:
     if boundary == "circular":
         return circular(shape)

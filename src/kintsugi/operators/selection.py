@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Function, LinearOperator, Shape, restricted_all, signal_shape
+from .base import Function, LinearOperator, Shape, check_shape, restricted_all, signal_shape
 from .covariance import StationaryCovariance
 from .iterative import conjugate_gradients
 from .stationary import Stationary
@@ -50,6 +50,8 @@ class Mask(LinearOperator):
         return self.gram_sum(lambda lam: (h(lam),), (u,))
 
     def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
+        for u in us:
+            check_shape("u", u, self.out_shape)
         threshold = self.cutoff**2 * self._top
         if self._binary:
             scales = restricted_all(h, torch.ones((), dtype=torch.float64), threshold)
@@ -79,11 +81,12 @@ class Crop(LinearOperator):
         self.in_shape = signal_shape(shape)
         channels, *space = self.in_shape
         fits = len(size) == len(offset) == len(space) and all(
-            0 <= o and n >= 1 and o + n <= m for o, n, m in zip(offset, size, space, strict=True)
+            o >= 0 and n >= 1 and o + n <= m for o, n, m in zip(offset, size, space, strict=True)
         )
         if not fits:
             raise InvalidArgument("size", (tuple(size), tuple(offset)), f"a window inside {tuple(space)}")
         self.out_shape: Shape = (channels, *size)
+        self.offset = tuple(offset)
         self._window = (..., *(slice(o, o + n) for o, n in zip(offset, size, strict=True)))
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -99,6 +102,7 @@ class Crop(LinearOperator):
         return 1.0
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
+        check_shape("u", u, self.out_shape)
         return float(h(torch.ones((), dtype=torch.float64))) * u
 
 
@@ -116,24 +120,29 @@ def solve_selected(
     """``(E T E^T + sigma2 I)^{-1} r`` with ``E`` a selection and ``T = A C A^T`` of a circular ``A``.
 
     Conjugate gradients on the grid of ``T``, preconditioned by ``E (T + sigma2 I)^{-1} E^T``: exact when nothing is
-    left out, and for a Toeplitz section of a smooth spectrum close to it (Strang, 1986).
+    left out, and for a Toeplitz section of a smooth spectrum close to it (Strang, 1986). Weights ``w`` are balanced so
+    that it stays exact for a ``T`` that is a multiple ``t`` of the identity, ``1 / (w^2 t + sigma2)``.
     """
+    check_shape("r", r, select.out_shape)
     normal = inner.normal_eigenvalues(covariance, r)
     if normal is None:
         return LinearOperator.solve_normal(
             select @ inner, covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
         )
     values, basis = normal
-    # A noiseless measurement of a smooth prior is singular in float32; this floor is far below one grey level.
-    sigma2 = max(sigma2, 1e-6 * float(values.max()))
+    # A noiseless measurement of a smooth prior is singular in the precision of the tensors.
+    sigma2 = max(sigma2, 8 * torch.finfo(r.dtype).eps * float(values.max()))
     inverse = 1 / (values + sigma2)
     r = select.gram(torch.ones_like, r)
 
     def matvec(u: Tensor) -> Tensor:
         return select(inner.diagonal((values,), basis, (select.adjoint(u),))) + sigma2 * u
 
+    mean = float(values.mean())
+    balance = select.gram(lambda lam: ((mean + sigma2) / ((mean * lam + sigma2) * lam)).sqrt(), torch.ones_like(r[:1]))
+
     def precondition(u: Tensor) -> Tensor:
-        return select(inner.diagonal((inverse,), basis, (select.adjoint(u),)))
+        return balance * select(inner.diagonal((inverse,), basis, (select.adjoint(balance * u),)))
 
     return conjugate_gradients(
         matvec, r, precondition=precondition, start=start, tolerance=tolerance, iterations=iterations

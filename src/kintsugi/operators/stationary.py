@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Function, LinearOperator, Shape, per_axis, restricted_all, signal_shape, spatial
+from .base import Function, LinearOperator, Shape, check_shape, per_axis, restricted_all, signal_shape, spatial
 from .covariance import StationaryCovariance, frequency_radius
 
 
@@ -54,6 +54,10 @@ class Stationary(LinearOperator):
         self.colour = torch.eye(channels, dtype=torch.float64) if colour is None else colour.double()
         if self.colour.ndim != 2 or self.colour.shape[1] != channels:
             raise InvalidArgument("colour", tuple(self.colour.shape), f"a matrix with {channels} columns")
+        if not bool(torch.isfinite(self.colour).all()) or not bool(self.colour.any()):
+            raise InvalidArgument("colour", self.colour.tolist(), "finite weights that are not all zero")
+        if not 0 <= cutoff < 1:
+            raise InvalidArgument("cutoff", cutoff, "a number from 0 to less than 1")
         if transfer is not None and tuple(transfer.shape) != tuple(size):
             raise InvalidArgument("transfer", tuple(transfer.shape), f"the grid of the signal, {tuple(size)}")
         self.cutoff = cutoff
@@ -118,6 +122,8 @@ class Stationary(LinearOperator):
         return self.gram_sum(lambda lam: (h(lam),), (u,))
 
     def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
+        for u in us:
+            check_shape("u", u, self.out_shape)
         threshold = self.cutoff**2 * self._top
         if self._flat is not None:
             lam = torch.tensor(self._flat, dtype=torch.float64)
@@ -180,13 +186,12 @@ class Stationary(LinearOperator):
         tolerance: float = 1e-3,
         iterations: int = 100,
     ) -> Tensor:
+        check_shape("r", r, self.out_shape)
         normal = self.normal_eigenvalues(covariance, r)
         if normal is None:
-            return super().solve_normal(
-                covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
-            )
+            return super().solve_normal(covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations)
         values, basis = normal
-        floor = 1e-7 * float(values.max())
+        floor = torch.finfo(r.dtype).eps * float(values.max())
         return self.diagonal((1 / (values + max(sigma2, floor)),), basis, (r,))
 
 

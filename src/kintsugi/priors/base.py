@@ -38,7 +38,7 @@ class Prior(nn.Module):
     data_variance: float = 0.25
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
-        """``E[x_0 | z]`` with shape ``(B, C, *S)``, for ``z = x_0 + eta eps`` of that shape and ``eta`` of shape (B,)."""
+        """``E[x_0 | z]``, shape ``(B, C, *S)``, for ``z = x_0 + eta eps`` of that shape and ``eta`` of shape (B,)."""
         raise NotImplementedError
 
     def denoise_vjp(self, z: Tensor, eta: Tensor) -> tuple[Tensor, Vjp]:
@@ -46,8 +46,9 @@ class Prior(nn.Module):
 
         The function may be called more than once. The default differentiates :meth:`denoise`.
         """
-        with torch.enable_grad():
-            leaf = z.detach().requires_grad_(True)
+        # The caller may be in inference mode, whose tensors cannot be differentiated: hence a copy, made outside it.
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = z.detach().clone().requires_grad_(True)
             out = self.denoise(leaf, eta)
 
         def vjp(v: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class NetworkPrior(Prior):
         card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if not data_variance > 0:
+        if not 0 < data_variance < float("inf"):
             raise InvalidArgument("data_variance", data_variance, "a positive number")
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.shape = (net.config.channels, None, None)
@@ -87,13 +87,11 @@ def preconditioning(eta: Tensor, data_variance: float, like: Tensor) -> tuple[Te
         cast(data_variance / total).view(shape),
         cast(c_out).view(shape),
         cast(total.rsqrt()).view(shape),
-        cast(eta64.log() / 4),
+        cast(eta64.clamp_min(1e-12).log() / 4),  # at eta = 0 c_out is 0, and its factor only has to be finite
     )
 
 
-def save_model(
-    prior: NetworkPrior, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16
-) -> None:
+def save_model(prior: NetworkPrior, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16) -> None:
     """Write ``prior`` as a model file (weights in ``dtype``), whole or not at all."""
     header = {
         "format": FORMAT,
@@ -129,9 +127,10 @@ def load_model(path: str | os.PathLike[str]) -> NetworkPrior:
         net = UNet(UNetConfig.from_dict(header["config"]))
         net.load_state_dict(weights)
         spectrum = ErrorSpectrum.from_tensors(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        card = dict(header.get("card") or {})
+        prior = NetworkPrior(net, data_variance=float(header["data_variance"]), spectrum=spectrum, card=card)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InvalidFile(path, f"its weights do not fit its header ({' '.join(str(error).split())[:200]})") from error
-    prior = NetworkPrior(net, data_variance=header["data_variance"], spectrum=spectrum, card=header.get("card"))
     return prior.eval().requires_grad_(False)
 
 

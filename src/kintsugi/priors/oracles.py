@@ -50,7 +50,9 @@ class GaussianPrior(Prior):
         self.covariance = covariance.double()
         values, vectors = torch.linalg.eigh(self.covariance)
         if float(values.min()) < -1e-9 * float(values.max()):
-            raise InvalidArgument("covariance", f"smallest eigenvalue {float(values.min()):g}", "no negative eigenvalue")
+            raise InvalidArgument(
+                "covariance", f"smallest eigenvalue {float(values.min()):g}", "no negative eigenvalue"
+            )
         self.values, self.vectors = values.clamp_min(0), vectors
         self.data_variance = float(self.covariance.diagonal().mean())
 

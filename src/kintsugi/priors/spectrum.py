@@ -18,8 +18,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ErrorSpectrum:
-    """``values[i, k, c]``: variance at noise level ``etas[i]``, frequency bin ``k`` (0 to 0.5 sqrt(2) cycles per
-    pixel, equal steps, at bin centres ``freqs[k]``), for luma (``c = 0``) and chroma (``c = 1``)."""
+    """``values[i, k, c]``: variance at noise level ``etas[i]`` (rising) and frequency ``freqs[k]`` (rising, cycles per
+    pixel, at most 0.5 sqrt(2)), for luma (``c = 0``) and chroma (``c = 1``)."""
 
     etas: Tensor
     freqs: Tensor
@@ -28,6 +28,9 @@ class ErrorSpectrum:
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.etas), len(self.freqs), 2) or not bool((self.values > 0).all()):
             raise ValueError(f"spectrum of shape {tuple(self.values.shape)}: expected positive (levels, bins, 2)")
+        rising = all(bool((knots.diff() > 0).all()) for knots in (self.etas, self.freqs))
+        if not rising or len(self.etas) < 1 or len(self.freqs) < 2 or not float(self.etas[0]) > 0:
+            raise ValueError("spectrum: expected positive rising noise levels and at least two rising frequencies")
 
     def at(self, eta: float, radius: Tensor) -> Tensor:
         """The spectrum at noise level ``eta`` and the frequencies ``radius`` (any shape, cycles per pixel).
@@ -45,18 +48,20 @@ class ErrorSpectrum:
         knots = (1 - weight) * log_values[low] + weight * log_values[high]
         if eta < float(self.etas[0]):
             knots = knots + 2 * float(np.log(max(eta, 1e-30) / float(self.etas[0])))
-        step = float(self.freqs[1] - self.freqs[0])
-        bins = ((radius - float(self.freqs[0])) / step).clamp(0, len(self.freqs) - 1)
-        below = bins.floor().long().clamp_max(len(self.freqs) - 2)
-        frac = bins - below
+        freqs = self.freqs.to(radius)
+        above = torch.searchsorted(freqs, radius.contiguous()).clamp(1, len(freqs) - 1)
+        below = above - 1
+        frac = ((radius - freqs[below]) / (freqs[above] - freqs[below])).clamp(0, 1)
         knots = knots.to(radius)
-        return torch.stack([(knots[below, c] * (1 - frac) + knots[below + 1, c] * frac).exp() for c in (0, 1)])
+        return torch.stack([(knots[below, c] * (1 - frac) + knots[above, c] * frac).exp() for c in (0, 1)])
 
     def to_tensors(self) -> dict[str, Tensor]:
-        return {"spectrum.etas": self.etas, "spectrum.freqs": self.freqs, "spectrum.values": self.values}
+        """The entries of a model file."""
+        return {f"spectrum.{name}": getattr(self, name).contiguous() for name in ("etas", "freqs", "values")}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> ErrorSpectrum | None:
+        """The inverse of :meth:`to_tensors`; None if there are no such entries."""
         if "spectrum.values" not in tensors:
             return None
         return cls(*(tensors[f"spectrum.{name}"].double() for name in ("etas", "freqs", "values")))

@@ -48,6 +48,9 @@ class UNetConfig:
         for name in ("channels", "patch", "embedding"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, getattr(self, name), "a positive integer")
+        for name in ("widths", "blocks"):
+            if min(getattr(self, name)) < 1:
+                raise InvalidArgument(name, getattr(self, name), "positive integers")
 
     @property
     def multiple(self) -> int:
@@ -59,7 +62,8 @@ class UNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UNetConfig:
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        """The inverse of :meth:`to_dict`, also after a way through JSON, which makes lists of tuples."""
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**known)
 
 

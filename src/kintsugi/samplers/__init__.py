@@ -38,9 +38,9 @@ def make_sampler(name: str, **settings: Any) -> Sampler:
 
 
 __all__ = [
+    "DDNM",
     "CPiGDM",
     "CPiGFM",
-    "DDNM",
     "Kintsugi",
     "PiGDM",
     "PiGFM",

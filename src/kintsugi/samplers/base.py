@@ -68,7 +68,7 @@ def integrate(
 ) -> Tensor:
     """The loop that every method made of a guidance and a solver shares."""
     levels = schedule.levels(prior, steps)
-    z = start_at(prior, problem, schedule.start, levels[0], noise)
+    z = start_at(prior, problem, schedule.start, schedule.scale * levels[0], noise)
     state: Any = guidance.init(prior, problem)
     memory: Any = None
     for done, (a, c) in enumerate(zip(levels[:-1], levels[1:], strict=True), 1):

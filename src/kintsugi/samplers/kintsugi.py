@@ -1,15 +1,16 @@
 """The default: spectral-covariance guidance with a dial from the likeliest image to one with real texture.
 
-The guidance is ``guidance/spectral.py``. ``texture`` turns one solver into another:
+The guidance is ``guidance/spectral.py``: one forward a level and no VJP. The solver is ``solvers/tempered.py``, and
+``texture`` in [0, 1] turns all of its settings at once, with T_0 = ``temperature``:
 
-* 0: the reverse SDE, first order. In few steps its samples are shrunk towards the posterior mean, which is the
-  likeliest image and has the highest PSNR;
-* 1: the ODE, second-order multistep, whose samples have the spread, and so the texture, of the truth;
-* between: ``Multistep(churn=1 - texture, correction=texture)``.
+    keep = correction = texture,    temperature = T_0 + (1 - T_0) texture,    first level = 1 + texture
 
-The run starts from the posterior mean under the model's data spectrum (a Wiener estimate: every measured sample
-informs its neighbours) at a noise level that covers that estimate's error, so a hole starts from noise and a fine
-random mask close to the data: see :func:`first_level`.
+* texture 0: noise is drawn afresh at every level, less of it than the denoiser is told. The result is close to the
+  posterior mean: the likeliest image, the highest PSNR, and as little invention as the model allows;
+* texture 1: the second-order ODE from a higher level, whose samples have the spread, and so the texture, of the truth.
+
+The run starts from the posterior mean under the model's data spectrum (a Wiener estimate, in which every measured
+sample informs its neighbours), so that five levels from about the size of its error suffice.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..guidance.spectral import SpectralCovariance
 from ..noise import RowNoise
 from ..priors.base import Prior
 from ..problem import Problem
-from ..solvers.multistep import Multistep
+from ..solvers.tempered import Tempered
 from .base import Report, Sampler, integrate
 from .schedule import Schedule
 
@@ -34,7 +35,8 @@ class Kintsugi(Sampler):
     """The default: spectral-covariance guidance; one forward a step, no VJP; ``texture`` from 0 to 1.
 
     texture: 0 the likeliest image, 1 a sample with the texture of the real thing. eta: the first noise level, None
-    for an automatic choice. end: the last noise level before 0.
+    for ``1 + texture``. end: the last noise level before 0. temperature: how much of the noise that the denoiser
+    expects is drawn at texture 0.
     """
 
     name: ClassVar[str] = "kintsugi"
@@ -42,18 +44,23 @@ class Kintsugi(Sampler):
     texture: float = 0.0
     eta: float | None = None
     end: float = 0.02
+    temperature: float = 0.4
+    guidance: SpectralCovariance = SpectralCovariance()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.texture <= 1:
-            raise InvalidArgument("texture", self.texture, "a number from 0 to 1")
+        for name in ("texture", "temperature"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
+        if not self.end > 0:
+            raise InvalidArgument("end", self.end, "a noise level above 0")
         if self.eta is not None and not self.eta > self.end:
             raise InvalidArgument("eta", self.eta, f"a noise level above the last, {self.end:g}")
 
     def check(self, prior: Prior, problem: Problem) -> None:
-        SpectralCovariance().check(prior, problem)
+        self.guidance.check(prior, problem)
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        eta = self.eta or 2.0
-        schedule = Schedule(start="gaussian", eta=eta, end=self.end, grid="karras")
-        solver = Multistep(churn=1 - self.texture, correction=self.texture)
-        return integrate(prior, problem, SpectralCovariance(), solver, schedule, steps, noise, report)
+        temperature = self.temperature + (1 - self.temperature) * self.texture
+        solver = Tempered(keep=self.texture, temperature=temperature, correction=self.texture)
+        schedule = Schedule(start="gaussian", eta=self.eta or 1 + self.texture, end=self.end, scale=temperature)
+        return integrate(prior, problem, self.guidance, solver, schedule, steps, noise, report)

@@ -23,14 +23,15 @@ from .schedule import Schedule
 class PiGDM(Sampler):
     """PiGDM: pseudo-inverse guidance for diffusion, one forward and one VJP a step.
 
-    w: weight of the guidance, None for the automatic choice, infinity for the unweighted equation. solver and
-    schedule: how and where the ODE is integrated; schedule None starts at time tau = 0.6 from ``A^+ y``, in steps
-    uniform in time. path: None for the prior's own.
+    w: weight of the guidance, None for the automatic choice, infinity for the unweighted equation. tau: the time in
+    (0, 1] at which the run starts from ``A^+ y``, in steps uniform in time; None for the automatic choice. schedule:
+    another start or grid, in place of tau. path: None for the prior's own.
     """
 
     name: ClassVar[str] = "pigdm"
 
     w: float | None = None
+    tau: float | None = None
     solver: Solver = field(default_factory=FirstOrder)
     schedule: Schedule | None = None
     path: Path | None = None
@@ -47,7 +48,7 @@ class PiGDM(Sampler):
             prior = prior.with_path(self.path)
         schedule = self.schedule
         if schedule is None:
-            tau = pseudo_inverse_defaults(self.name, problem, steps)[1]
+            tau = self.tau or pseudo_inverse_defaults(self.name, problem, steps)[1]
             schedule = Schedule(tau=tau, end=None, grid="time")
         guidance = self._guidance(problem, steps)
         return integrate(prior, problem, guidance, self.solver, schedule, steps, noise, report)

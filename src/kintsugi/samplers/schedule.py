@@ -17,7 +17,8 @@ class Schedule:
     """Where a run starts and which noise levels it visits.
 
     ``eta``: the first level, or None for the level of time ``tau`` on the path. ``end``: the last before 0, or None for
-    the level of time ``tau / steps`` (with the grid "time": steps of equal length).
+    the level of time ``tau / steps`` (with the grid "time": steps of equal length). ``scale``: the share of the first
+    level's noise that is drawn.
     """
 
     start: Start = "pinv"
@@ -25,6 +26,7 @@ class Schedule:
     tau: float | None = None
     end: float | None = 0.01
     grid: GridName | tuple[float, ...] = "karras"
+    scale: float = 1.0
 
     def levels(self, prior: Prior, steps: int) -> list[float]:
         if not isinstance(self.grid, str):

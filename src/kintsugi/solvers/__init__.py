@@ -3,5 +3,6 @@
 from .base import Solver
 from .first_order import FirstOrder
 from .multistep import Multistep
+from .tempered import Tempered
 
-__all__ = ["FirstOrder", "Multistep", "Solver"]
+__all__ = ["FirstOrder", "Multistep", "Solver", "Tempered"]

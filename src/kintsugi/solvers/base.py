@@ -18,8 +18,6 @@ class Solver:
 
     order: int = 1
 
-    def step(
-        self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise
-    ) -> tuple[Tensor, Any]:
+    def step(self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise) -> tuple[Tensor, Any]:
         """``z`` at level ``c`` from ``z`` and ``d = D_y(z, a)`` at level ``a``, and the next memory (None at first)."""
         raise NotImplementedError

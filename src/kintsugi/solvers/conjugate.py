@@ -27,8 +27,8 @@ The transform is divided out before it is ever evaluated, so nothing overflows (
 float32 suffices. For lambda = 0 and no VJP, frozen noise gives the design's closed form: a DDIM step whose measured
 part relaxes with ``e^{-(kappa_a - kappa_c)}``. Without measurement noise rho is 1 on the range of A^T and 0 on its
 complement; with it, ``rho = r^2 lam / (r^2 lam + sigma_y^2)``, exact where the paper expands to first order in
-sigma_y^2. The integrals use Gauss-Legendre nodes in asinh(eta), and the running integral kappa at the nodes is the
-exact integral of the interpolating polynomial.
+sigma_y^2. The integrals use Gauss-Legendre nodes in asinh(eta), crowded towards c for a large w, and the running
+integral kappa at the nodes is the exact integral of the interpolating polynomial.
 """
 
 from __future__ import annotations
@@ -89,15 +89,8 @@ def conjugate_coefficients(
     if frozen == "data" and c == 0:  # K is concentrated at the end point, and z_0 = D
         zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
         return Coefficients(zero, one, zero, zero)
-    x, weights, running = _quadrature()
-    if frozen == "data":
-        span = float(np.log(a / c))
-        eta = c * torch.exp(x * span)
-        slope = eta * span
-    else:
-        low, span = float(np.arcsinh(c)), float(np.arcsinh(a) - np.arcsinh(c))
-        eta = torch.sinh(low + x * span)
-        slope = torch.cosh(low + x * span) * span
+    _, weights, running = _quadrature()
+    eta, slope = _nodes(path, frozen, a, c, w)
     alpha = path.alpha_of_eta(eta)
     omega = w * alpha**2
     k, m = _form(path, frozen, eta)
@@ -124,6 +117,27 @@ def conjugate_coefficients(
         data=integral(over(slope * eta * omega * k) * filters),
         vjp=-integral(over(slope * eta * omega * m * alpha)),
     )
+
+
+def _nodes(path: Path, frozen: Frozen, a: float, c: float, w: float) -> tuple[Tensor, Tensor]:
+    """Noise levels in [c, a] at the nodes of the quadrature, and their derivative.
+
+    A large w lets K fall off within a small part of the interval, at c; the nodes then crowd there.
+    """
+    x, weights, _ = _quadrature()
+    if frozen == "data":
+        span = float(np.log(a / c))
+        eta = c * torch.exp(x * span)
+        return eta, eta * span
+    low, span = float(np.arcsinh(c)), float(np.arcsinh(a) - np.arcsinh(c))
+    eta, slope = torch.sinh(low + x * span), torch.cosh(low + x * span) * span
+    k, _ = _form(path, frozen, eta)
+    kappa = float((weights * slope * eta * w * path.alpha_of_eta(eta) ** 2 * k**2).sum())
+    grade = float(np.log(max(kappa, 1.0) / 64))
+    if grade <= 0:
+        return eta, slope
+    place = low + span * torch.expm1(grade * x) / float(np.expm1(grade))
+    return torch.sinh(place), torch.cosh(place) * span * grade * torch.exp(grade * x) / float(np.expm1(grade))
 
 
 def _form(path: Path, frozen: Frozen, eta: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,9 +30,7 @@ class FirstOrder(Solver):
         if not 0 <= self.churn <= 1:
             raise InvalidArgument("churn", self.churn, "a number from 0 to 1")
 
-    def step(
-        self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise
-    ) -> tuple[Tensor, Any]:
+    def step(self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise) -> tuple[Tensor, Any]:
         if c == 0:
             return d, None
         fresh = self.churn * c * math.sqrt(1 - (c / a) ** 2)

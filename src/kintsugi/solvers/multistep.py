@@ -40,9 +40,7 @@ class Multistep(Solver):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
 
-    def step(
-        self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise
-    ) -> tuple[Tensor, Any]:
+    def step(self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise) -> tuple[Tensor, Any]:
         if c == 0:
             return d, None
         h = math.log(a / c)

@@ -48,6 +48,9 @@ class TrainConfig:
                 raise InvalidArgument(name, getattr(self, name), "an integer of at least 1")
         if self.crop % self.net.multiple:
             raise InvalidArgument("crop", self.crop, f"a multiple of {self.net.multiple}, for this network")
+        for name in ("seed", "warmup", "oversample"):
+            if getattr(self, name) < 0:
+                raise InvalidArgument(name, getattr(self, name), "a number of at least 0")
         for name in ("lr", "clip", "data_variance"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(name, getattr(self, name), "a positive number")

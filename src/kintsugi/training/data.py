@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidFile(folder, "no such folder")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    # Hidden files are no images: macOS leaves a "._name.jpg" beside each name.jpg on foreign disks.
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(p for p in found if p.is_file())
     if not files:
         raise InvalidFile(folder, f"no images in it ({', '.join(sorted(SUFFIXES))})")
     return files
@@ -37,15 +40,29 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidFile(path, f"not a readable image ({error})") from error
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """The pixels of an image file, 8 bits a channel, as stored (not turned by EXIF)."""
+    try:
+        with Image.open(path) as file:
+            if file.mode == "F" or file.mode.startswith("I"):
+                raise ValueError(f"{file.mode}: more than 8 bits a channel")  # Pillow would clip nearly all to white
+            return file.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidFile(path, f"not a readable image ({error})") from error
 
 
 def split(files: Sequence[Path], share: float) -> tuple[list[Path], list[Path]]:
-    """Training and held-out files: every ``1 / share``-th in order of size, so that each kind of image is in both."""
+    """Training and held-out files: every ``1 / share``-th in order of size, so that each kind of image is in both.
+
+    Of two files or more at least one is held out; a single file serves as both.
+    """
     by_size = sorted(files, key=lambda p: (np.prod(image_size(p)), p.name))
     every = max(2, round(1 / share))
-    held_out = by_size[every // 2 :: every] if len(by_size) > 1 else by_size
+    held_out = by_size[min(every, len(by_size)) // 2 :: every]
     chosen = set(held_out)
     return [p for p in by_size if p not in chosen] or list(by_size), held_out
 
@@ -65,7 +82,8 @@ class Crops(Dataset[Tensor]):
         if not usable.any():
             raise InvalidFile(self.files[0].parent, f"no image is at least {config.crop} pixels on each side")
         weights = np.where(usable, np.prod(sizes, axis=1, dtype=float) ** config.oversample, 0)
-        self.cumulative = np.cumsum(weights / weights.sum())
+        self.cumulative = np.cumsum(weights)
+        self.cumulative /= self.cumulative[-1]
         self.cache: dict[int, Image.Image] = {}
         self.cache_left = cache_bytes
 
@@ -74,17 +92,14 @@ class Crops(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         rng = np.random.default_rng((self.config.seed, index))
-        chosen = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.files) - 1)
+        # The first image whose share ends above the draw: never one whose share is empty.
+        chosen = int(np.searchsorted(self.cumulative, rng.random(), side="right"))
         return random_crop(self._image(chosen), self.config, rng)
 
     def _image(self, index: int) -> Image.Image:
         if index in self.cache:
             return self.cache[index]
-        try:
-            with Image.open(self.files[index]) as file:
-                image = file.convert("RGB")
-        except (OSError, ValueError) as error:
-            raise InvalidFile(self.files[index], f"not a readable image ({error})") from error
+        image = read_rgb(self.files[index])
         size = image.width * image.height * 4
         if size <= self.cache_left:
             self.cache_left -= size
@@ -123,7 +138,7 @@ def to_signal(pixels: np.ndarray) -> Tensor:
 
 
 def validation_crops(files: Sequence[Path], config: TrainConfig, size: int = 160) -> Tensor:
-    """``(N, 3, size, size)`` in [-1, 1]: centre crops of the held-out files, the largest files first.
+    """``(N, 3, size, size)`` in [-1, 1]: fixed crops of the held-out files, the largest files first.
 
     A file smaller than ``size`` is left out where there are larger ones; the order makes the large, varied
     photographs count.
@@ -132,14 +147,22 @@ def validation_crops(files: Sequence[Path], config: TrainConfig, size: int = 160
     usable = [p for p in by_size if min(image_size(p)) >= size]
     if not usable:
         usable = by_size
-        size = min(min(image_size(p)) for p in usable) // config.net.multiple * config.net.multiple
+        smallest = min(min(image_size(p)) for p in usable)
+        size = smallest // config.net.multiple * config.net.multiple or smallest
     per_file = max(1, -(-config.validation_crops // len(usable)))
     crops = []
     for path in usable:
         rng = np.random.default_rng((config.seed, 1))
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("RGB"))
+        pixels = np.asarray(read_rgb(path))
         for _ in range(per_file):
             top, left = (int(rng.integers(0, n - size + 1)) for n in pixels.shape[:2])
             crops.append(to_signal(pixels[top : top + size, left : left + size]))
     return torch.stack(crops[: config.validation_crops])
+
+
+def spectrum_crops(files: Sequence[Path], config: TrainConfig, count: int = 48, size: int = 128) -> Tensor:
+    """``(count, 3, size, size)`` in [-1, 1]: random crops of held-out files, drawn as training draws them."""
+    short = max(min(image_size(p)) for p in files)
+    size = min(size, short // config.net.multiple * config.net.multiple)
+    crops = Crops(files, replace(config, crop=size, seed=config.seed + 1))
+    return torch.stack([crops[i] for i in range(count)])

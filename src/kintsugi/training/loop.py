@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import InvalidFile
+from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
 from ..priors.network import NetworkPrior, save_model
 from ..priors.unet import UNet
 from .config import TrainConfig
-from .data import Crops, find_images, split, validation_crops
+from .data import Crops, find_images, spectrum_crops, split, validation_crops
+from .interrupt import Interrupt
 from .loss import DenoisingLoss, draw_levels
+from .spectrum import measure_spectrum
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -41,8 +43,9 @@ def train(
     """Train a denoiser on the images below ``folder``; returns the moving average of the weights as a prior.
 
     ``output`` is a folder: ``checkpoint.pt`` (to resume), ``log.jsonl`` (a line every ``report`` and validation),
-    ``model.safetensors`` (float16, renewed at each validation). If it holds a checkpoint, the run goes on from it.
-    Needs the extra ``[train]``.
+    ``model.safetensors`` (float16, renewed at each validation, and at the end with the measured spectrum of its
+    errors). If it holds a checkpoint, the run goes on from it. Ctrl-C finishes the step, saves and stops. Needs the
+    extra ``[train]``.
     """
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -52,7 +55,11 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     train_files, held_out = split(find_images(folder), config.validation_share)
     crops = Crops(train_files, config)
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    try:
+        accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    except ValueError as error:
+        expected = f"a precision that this machine has ({_one_line(error)})"
+        raise InvalidArgument("mixed_precision", config.mixed_precision, expected) from error
     set_seed(config.seed)
 
     net = UNet(config.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -63,7 +70,7 @@ def train(
     average = torch.optim.swa_utils.AveragedModel(
         net, device=accelerator.device, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)
     )
-    state = _State(loss, average, optimizer, output / "checkpoint.pt")
+    state = _State(loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
     start = state.load()
     model, optimizer = accelerator.prepare(loss, optimizer)
     state.optimizer = optimizer
@@ -72,6 +79,7 @@ def train(
 
     began, running, seen = time.perf_counter(), 0.0, 0
     ranks, rank = accelerator.num_processes, accelerator.process_index
+    interrupt = Interrupt()
     for step, batch in zip(range(start, config.steps), _batches(crops, start, ranks, rank), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config) * group["scale"]
@@ -92,18 +100,30 @@ def train(
         running, seen = running + float(per_sample.mean()), seen + 1
         done = step + 1
         last = done == config.steps
+        if interrupt.asked:
+            if accelerator.is_main_process:
+                state.save(done)
+            interrupt.give_way()
         if accelerator.is_main_process and (done % config.save_every == 0 or last):
             rate = (time.perf_counter() - began) / (done - start)
             log.write({"step": done, "loss": running / seen, "lr": learning_rate(step, config), "seconds": rate})
             running, seen = 0.0, 0
-            if done % config.validate_every == 0 or last:
+            if done % config.validate_every == 0:
                 prior = as_prior(average.module, config, card, done)
                 scores = validate(prior.to(accelerator.device), held_out_crops, config)
                 prior.card["validation"] = scores
                 log.write({"step": done, "validation": scores})
                 save_model(prior, output / "model.safetensors")
             state.save(done)
-    return as_prior(average.module, config, card, config.steps)
+    interrupt.restore()
+    prior = as_prior(average.module, config, card, config.steps)
+    if accelerator.is_main_process:
+        prior.card["validation"] = validate(prior.to(accelerator.device), held_out_crops, config)
+        if start < config.steps:
+            log.write({"step": config.steps, "validation": prior.card["validation"]})
+        prior.spectrum = measure_spectrum(prior, spectrum_crops(held_out, config))
+        save_model(prior.cpu(), output / "model.safetensors")
+    return prior.cpu()
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -163,20 +183,24 @@ class _Sampler(torch.utils.data.Sampler[list[int]]):
 class _State:
     """What a checkpoint holds."""
 
-    def __init__(self, loss: DenoisingLoss, average: Any, optimizer: Any, path: Path) -> None:
-        self.loss, self.average, self.optimizer, self.path = loss, average, optimizer, path
+    def __init__(self, loss: DenoisingLoss, average: Any, optimizer: Any, scaler: Any, path: Path) -> None:
+        self.loss, self.average, self.optimizer, self.scaler, self.path = loss, average, optimizer, scaler, path
 
     def save(self, step: int) -> None:
+        """Write everything that step ``step`` and later ones depend on."""
         parts = {
             "step": step,
             "loss": self.loss.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.scaler is not None:  # fp16: the scale of the loss adapts over the run
+            parts["scaler"] = self.scaler.state_dict()
         with atomic_path(self.path) as temporary:
             torch.save(parts, temporary)
 
     def load(self) -> int:
+        """Put everything back, and return the step to go on from: 0 without a checkpoint."""
         if not self.path.exists():
             return 0
         try:
@@ -184,9 +208,23 @@ class _State:
             self.loss.load_state_dict(parts["loss"])
             self.average.load_state_dict(parts["average"])
             self.optimizer.load_state_dict(parts["optimizer"])
+            if self.scaler is not None and "scaler" in parts:
+                self.scaler.load_state_dict(parts["scaler"])
+            return int(parts["step"])
         except Exception as error:
-            raise InvalidFile(self.path, f"cannot be resumed with these settings ({error})") from error
-        return int(parts["step"])
+            raise InvalidFile(self.path, f"cannot be resumed with these settings ({_one_line(error)})") from error
+
+
+def _one_line(error: Exception, limit: int = 200) -> str:
+    return " ".join(str(error).split())[:limit]
+
+
+def _step(line: str) -> float:
+    """The step of a line of the log; a line that a crash cut short belongs to no step."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 class _Log:
@@ -195,11 +233,12 @@ class _Log:
     def __init__(self, path: Path, start: int, report: Report | None, active: bool) -> None:
         self.path, self.report, self.active = path, report, active
         if active and path.exists():
-            kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start]
+            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in kept))
 
     def write(self, record: dict[str, Any]) -> None:
+        """Append ``record`` as a line, and report it."""
         if not self.active:
             return
         with self.path.open("a") as file:

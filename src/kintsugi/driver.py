@@ -132,9 +132,7 @@ def _check_channels(prior: Prior, problem: Problem) -> None:
     shape = problem.operator.in_shape
     if prior.shape is None:
         return
-    fits = len(prior.shape) == len(shape) and all(
-        p is None or p == n for p, n in zip(prior.shape, shape, strict=True)
-    )
+    fits = len(prior.shape) == len(shape) and all(p is None or p == n for p, n in zip(prior.shape, shape, strict=True))
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in prior.shape)
         raise InvalidArgument("operator", tuple(shape), f"signals of the prior's shape ({wanted})")

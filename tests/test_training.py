@@ -1,0 +1,602 @@
+"""Training: exact resumption, crops that are functions of (seed, index), the loss and its schedule."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from kintsugi.errors import InvalidArgument, InvalidFile
+from kintsugi.priors.base import Prior
+from kintsugi.priors.network import NetworkPrior, load_model
+from kintsugi.priors.unet import UNet, UNetConfig
+from kintsugi.training import loop
+from kintsugi.training.config import TrainConfig
+from kintsugi.training.data import Crops, find_images, image_size, random_crop, split, to_signal, validation_crops
+from kintsugi.training.loop import learning_rate, train, validate
+from kintsugi.training.loss import DenoisingLoss, LevelWeight, draw_levels
+from kintsugi.training.spectrum import measure_spectrum
+
+TINY = TrainConfig(
+    steps=6,
+    batch=2,
+    crop=16,
+    warmup=2,
+    save_every=3,
+    validate_every=3,
+    validation_crops=2,
+    validation_levels=(0.1, 1.0),
+    net=UNetConfig(widths=(4, 6), blocks=(1, 1), embedding=8),
+)
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is a GPU: sums there are in no fixed order, and resumption is compared bit by bit."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+# Resuming
+
+
+class Killed(BaseException):
+    """As a signal would: nothing in the library may catch it."""
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> tuple[NetworkPrior, Path]:
+    """A run that nothing interrupted, and its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        output = tmp_path_factory.mktemp("straight")
+        return train(pictures, output, TINY, card={"name": "tiny"}), output
+
+
+def killed_in_step(step: int, pictures: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies in the middle of that step (counted from 0)."""
+
+    def draw(batch: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
+        if generator.initial_seed() == (config.seed * 1_000_003 + step) * 4096:
+            raise Killed
+        return draw_levels(batch, config, generator)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "draw_levels", draw)
+        train(pictures, output, TINY, card={"name": "tiny"})
+
+
+def assert_same_run(a: tuple[NetworkPrior, Path], b: tuple[NetworkPrior, Path]) -> None:
+    for (name, expected), value in zip(a[0].state_dict().items(), b[0].state_dict().values(), strict=True):
+        assert torch.equal(value, expected), name
+    assert without_times(read_log(a[1])) == without_times(read_log(b[1]))
+    states = [torch.load(output / "checkpoint.pt", weights_only=True) for _, output in (a, b)]
+    assert states[0]["step"] == states[1]["step"]
+    torch.testing.assert_close(states[1], states[0], rtol=0, atol=0)
+    assert (a[1] / "model.safetensors").read_bytes() == (b[1] / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("step", "kept"), [(3, 3), (5, 3), (2, 0)])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    step: int,
+    kept: int,
+    straight: tuple[NetworkPrior, Path],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed_in_step(step, pictures, tmp_path, monkeypatch)
+    assert (tmp_path / "checkpoint.pt").exists() == (kept > 0)
+    if kept:
+        assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == kept
+    resumed = train(pictures, tmp_path, TINY, card={"name": "tiny"})
+    assert_same_run(straight, (resumed, tmp_path))
+
+
+def test_lines_logged_after_the_last_checkpoint_are_not_logged_twice(
+    straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+) -> None:
+    """Killed after the log line and the model of step 6 but before its checkpoint, which is still that of step 3."""
+
+    def die(record: dict[str, Any]) -> None:
+        if record["step"] == 6 and "validation" in record:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(pictures, tmp_path, TINY, report=die, card={"name": "tiny"})
+    assert [r["step"] for r in read_log(tmp_path)] == [3, 3, 6, 6]
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')  # the power failed while a line was written
+    resumed = train(pictures, tmp_path, TINY, card={"name": "tiny"})
+    assert_same_run(straight, (resumed, tmp_path))
+
+
+def test_a_finished_run_is_not_trained_further(
+    straight: tuple[NetworkPrior, Path], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in straight[1].iterdir()}
+    again = train(pictures, straight[1], TINY, card={"name": "tiny"})
+    assert_same_run(straight, (again, straight[1]))
+    assert {path.name: path.read_bytes() for path in straight[1].iterdir()} == before
+
+
+def test_a_run_can_be_made_longer(straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path) -> None:
+    for name in ("checkpoint.pt", "log.jsonl"):
+        (tmp_path / name).write_bytes((straight[1] / name).read_bytes())
+    longer = replace(TINY, steps=9)
+    train(pictures, tmp_path, longer)
+    last = [r for r in read_log(tmp_path) if "loss" in r][-1]
+    assert [r["step"] for r in read_log(tmp_path)] == [3, 3, 6, 6, 9, 9]
+    assert last["lr"] == learning_rate(8, longer)  # of the ninth step
+
+
+def test_what_a_run_leaves(straight: tuple[NetworkPrior, Path]) -> None:
+    prior, output = straight
+    assert {p.name for p in output.iterdir()} == {"checkpoint.pt", "log.jsonl", "model.safetensors"}
+    records = read_log(output)
+    assert [(r["step"], "loss" in r) for r in records] == [(3, True), (3, False), (6, True), (6, False)]
+    assert records[2]["lr"] == learning_rate(5, TINY)  # of the sixth step
+    loaded = load_model(output / "model.safetensors")
+    for name, value in prior.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value.half().float())
+    assert loaded.card["name"] == "tiny"
+    assert loaded.card["step"] == 6
+    assert loaded.card["validation"] == records[-1]["validation"]
+    assert loaded.card["training"]["crop"] == 16
+    assert TINY.net == UNetConfig.from_dict(loaded.card["training"]["net"])
+
+
+def test_the_seed_matters(straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path) -> None:
+    other = train(pictures, tmp_path, replace(TINY, seed=1))
+    assert not torch.equal(other.net.stem.weight, straight[0].net.stem.weight)
+
+
+def test_training_lowers_the_loss(pictures: Path, tmp_path: Path) -> None:
+    """A few seconds on smooth pictures; what the network is given for free is the Wiener filter of white data."""
+    config = replace(
+        TINY,
+        steps=240,
+        batch=8,
+        lr=1e-2,
+        ema=0.9,
+        warmup=5,
+        save_every=40,
+        validate_every=240,
+        validation_crops=4,
+        net=UNetConfig(widths=(8, 16), blocks=(1, 1), embedding=16),
+    )
+    prior = train(pictures, tmp_path, config)
+    losses = [r["loss"] for r in read_log(tmp_path) if "loss" in r]
+    assert losses[-1] < 0.85 * losses[0]
+    _, held_out = split(find_images(pictures), config.validation_share)
+    untrained = validate(NetworkPrior(UNet(config.net)), validation_crops(held_out, config), config)
+    trained = validate(prior, validation_crops(held_out, config), config)
+    assert trained["1"] > untrained["1"] + 3  # dB; measured: 5.3
+    assert trained["0.1"] > untrained["0.1"] + 0.2  # measured: 0.55
+    assert read_log(tmp_path)[-1]["validation"] == trained
+
+
+BROKEN = {
+    "empty": b"",
+    "noise": bytes(range(256)) * 20,
+    "a list": None,
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_corrupt_checkpoint_is_named(content: bytes | None, pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    if content is None:
+        torch.save([1, 2], path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InvalidFile, match=r"checkpoint\.pt: cannot be resumed with these settings"):
+        train(pictures, tmp_path, TINY)
+
+
+def test_a_truncated_checkpoint_or_one_without_a_step(
+    straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+) -> None:
+    source, path = straight[1] / "checkpoint.pt", tmp_path / "checkpoint.pt"
+    path.write_bytes(source.read_bytes()[:-100])
+    with pytest.raises(InvalidFile):
+        train(pictures, tmp_path, TINY)
+    torch.save({k: v for k, v in torch.load(source, weights_only=True).items() if k != "step"}, path)
+    with pytest.raises(InvalidFile):
+        train(pictures, tmp_path, TINY)
+
+
+def test_a_checkpoint_of_another_network_is_refused_in_one_line(
+    straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes((straight[1] / "checkpoint.pt").read_bytes())
+    other = replace(TINY, net=UNetConfig(widths=(4, 8), blocks=(1, 1), embedding=8))
+    with pytest.raises(InvalidFile) as caught:
+        train(pictures, tmp_path, other)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="at step"):
+        train(pictures, tmp_path, replace(TINY, lr=1e30, warmup=0, clip=1e30))
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0), ("batch", 0), ("crop", 0), ("save_every", 0), ("validate_every", 0), ("validation_crops", 0),
+        ("crop", 18), ("lr", 0.0), ("lr", math.nan), ("clip", -1.0), ("data_variance", 0.0), ("ema", 1.5),
+        ("grey_share", -0.1), ("focus_share", 2.0), ("min_scale", 0.0), ("min_scale", 1.2), ("validation_share", 0.0),
+        ("validation_share", 1.0), ("eta_range", (0.0, 1.0)), ("eta_range", (2.0, 1.0)), ("focus", (1.0, 1.0)),
+        ("seed", -1), ("warmup", -1), ("oversample", -0.5),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_named(name: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        replace(TINY, **{name: value})
+    assert caught.value.name == name
+
+
+def test_a_precision_that_the_machine_lacks(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="mixed_precision"):
+        train(pictures, tmp_path, replace(TINY, mixed_precision="fp16"))
+
+
+def test_learning_rate_closed_form() -> None:
+    config = replace(TINY, steps=1000, warmup=10, lr=2e-3)
+    assert learning_rate(0, config) == pytest.approx(2e-4, rel=1e-9)  # a tenth, the first step of ten
+    assert learning_rate(4, config) == pytest.approx(1e-3, rel=1e-3)
+    assert learning_rate(500, config) == pytest.approx(2e-3 * (0.01 + 0.99 / 2), rel=1e-9)
+    assert learning_rate(250, config) == pytest.approx(2e-3 * (0.01 + 0.99 * (2 + math.sqrt(2)) / 4), rel=1e-9)
+    assert learning_rate(1000, config) == pytest.approx(2e-5, rel=1e-9)  # a hundredth at the end
+    assert learning_rate(2000, config) == pytest.approx(2e-5, rel=1e-9)
+    assert learning_rate(0, replace(config, warmup=0)) == 2e-3
+
+
+# Images
+
+
+def test_crops_are_a_function_of_seed_and_index(pictures: Path) -> None:
+    files = find_images(pictures)
+    forwards, backwards = Crops(files, TINY), Crops(files, TINY, cache_bytes=0)
+    first = [forwards[i] for i in range(12)]
+    last = [backwards[i] for i in reversed(range(12))][::-1]  # another order, and nothing cached
+    assert all(torch.equal(a, b) for a, b in zip(first, last, strict=True))
+    assert len({tuple(c.flatten().tolist()) for c in first}) == 12
+    assert not torch.equal(Crops(files, replace(TINY, seed=1))[0], first[0])
+    assert all(c.shape == (3, 16, 16) and c.dtype == torch.float32 for c in first)
+    assert len(forwards) == 12
+
+
+def test_each_process_sees_crops_of_its_own(pictures: Path) -> None:
+    """Two processes from step 2 on: together crops 8 to 15, once each, as one process with twice the batch."""
+    config = replace(TINY, steps=4)
+
+    class Indices(Crops):
+        def __getitem__(self, index: int) -> Tensor:
+            return torch.tensor(index)
+
+    crops = Indices(find_images(pictures), config)
+    seen = [[batch.tolist() for batch in loop._batches(crops, 2, 2, rank)] for rank in (0, 1)]
+    assert seen == [[[8, 9], [12, 13]], [[10, 11], [14, 15]]]
+
+
+def test_crops_are_drawn_in_proportion_to_a_power_of_the_size(tmp_path: Path) -> None:
+    sizes = [(16, 16), (32, 16), (64, 64), (15, 400)]  # the last is too narrow for a crop
+    for i, size in enumerate(sizes):
+        Image.new("RGB", size, (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    pixels = np.array([w * h for w, h in sizes[:3]], dtype=float)
+    for oversample in (0.0, 0.5, 1.0):
+        crops = Crops(find_images(tmp_path), replace(TINY, oversample=oversample, grey_share=0.0))
+        draws = 1500
+        red = Counter(round((float(crops[i][0, 0, 0]) + 1) * 127.5) // 40 for i in range(draws))
+        expected = pixels**oversample / (pixels**oversample).sum()
+        assert set(red) <= {0, 1, 2}
+        for i, share in enumerate(expected):
+            deviation = math.sqrt(draws * share * (1 - share))
+            assert abs(red[i] - draws * share) < 4 * deviation, (oversample, i)
+
+
+def test_the_ends_of_the_unit_interval_choose_images_that_can_be_cropped(tmp_path: Path) -> None:
+    for i, size in enumerate([(8, 8), (20, 20), (8, 8)]):
+        Image.new("RGB", size, (100 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    crops = Crops(find_images(tmp_path), TINY)
+    for u in (0.0, 0.5, np.nextafter(1.0, 0.0)):
+        assert int(np.searchsorted(crops.cumulative, u, side="right")) == 1
+
+
+class Scripted:
+    """A generator that answers with what the test wants."""
+
+    def __init__(self, *random: float) -> None:
+        self.answers = list(random)
+
+    def random(self) -> float:
+        return self.answers.pop(0)
+
+    def integers(self, low: int, high: int) -> int:
+        return high - 1
+
+    def uniform(self, low: float, high: float) -> float:
+        return low
+
+
+def test_a_crop_is_cut_as_it_is_or_flipped_or_transposed() -> None:
+    pixels = np.arange(20 * 18 * 3, dtype=np.uint8).reshape(20, 18, 3)
+    image, cut = Image.fromarray(pixels), pixels[4:20, 2:18]
+    left_right, across, top_bottom = cut[:, ::-1], cut.transpose(1, 0, 2), cut[::-1]
+    for answers, expected in [
+        ((0.9, 0.9, 0.9), cut),
+        ((0.1, 0.9, 0.9), left_right),
+        ((0.9, 0.1, 0.9), across),
+        ((0.9, 0.9, 0.1), top_bottom),
+    ]:
+        out = random_crop(image, TINY, Scripted(0.1, 0.9, *answers))  # type: ignore[arg-type]
+        assert torch.equal(out, to_signal(expected))
+
+
+def test_a_reduced_crop_is_an_antialiased_resize() -> None:
+    """At the smallest scale 0.5 of a 32 x 32 image, a crop of 16 is the whole image at half size."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    config = replace(TINY, min_scale=0.3)
+    out = random_crop(image, config, Scripted(0.9, 0.9, 0.9, 0.9, 0.9))  # type: ignore[arg-type]
+    expected = np.asarray(image.resize((16, 16), Image.Resampling.LANCZOS))
+    assert torch.equal(out, to_signal(expected))
+
+
+def test_a_grey_crop_has_equal_channels() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    out = random_crop(image, replace(TINY, grey_share=1.0), np.random.default_rng(0))
+    assert torch.equal(out[0], out[1])
+    assert torch.equal(out[0], out[2])
+    assert float(out.std()) > 0.1
+
+
+def test_pixels_become_minus_one_to_one() -> None:
+    pixels = np.array([[[0, 255, 51]]], dtype=np.uint8)
+    torch.testing.assert_close(to_signal(pixels).flatten(), torch.tensor([-1.0, 1.0, -0.6]))
+    assert to_signal(np.zeros((4, 7, 3), np.uint8)).shape == (3, 4, 7)
+
+
+def test_split_is_disjoint_complete_and_spread_over_sizes(pictures: Path) -> None:
+    files = find_images(pictures)
+    assert len(files) == 8
+    kept, held_out = split(files, 0.25)
+    assert set(kept) | set(held_out) == set(files)
+    assert not set(kept) & set(held_out)
+    by_size = sorted(files, key=lambda p: math.prod(image_size(p)))
+    assert held_out == [by_size[2], by_size[6]]
+    assert split(list(reversed(files)), 0.25) == (kept, held_out)
+
+
+@pytest.mark.parametrize("count", range(2, 9))
+def test_few_images_still_leave_one_to_validate_on(pictures: Path, count: int) -> None:
+    kept, held_out = split(find_images(pictures)[:count], 0.08)
+    assert len(held_out) == 1
+    assert len(kept) == count - 1
+    assert held_out[0] not in kept
+
+
+def test_a_single_image_serves_as_both(pictures: Path) -> None:
+    one = find_images(pictures)[:1]
+    assert split(one, 0.08) == (one, one)
+
+
+def test_images_are_found_in_subfolders_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    for name in ("b/c/x.JPG", "a.png", "._a.png", "notes.txt", "z.webp"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    assert [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)] == ["a.png", "b/c/x.JPG", "z.webp"]
+
+
+def test_folders_without_images(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFile, match="no images in it"):
+        find_images(tmp_path)
+    with pytest.raises(InvalidFile, match="no such folder"):
+        find_images(tmp_path / "absent")
+
+
+def test_images_that_are_all_too_small(tmp_path: Path) -> None:
+    Image.new("RGB", (15, 40)).save(tmp_path / "a.png")
+    with pytest.raises(InvalidFile, match="no image is at least 16 pixels"):
+        Crops(find_images(tmp_path), TINY)
+
+
+def test_broken_images_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(InvalidFile, match=r"a\.png: not a readable image"):
+        split(find_images(tmp_path), 0.1)
+    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    noisy.save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])  # its header is whole
+    files = find_images(tmp_path)
+    with pytest.raises(InvalidFile, match=r"a\.png: not a readable image"):
+        Crops(files, TINY)[0]
+    with pytest.raises(InvalidFile, match=r"a\.png: not a readable image"):
+        validation_crops(files, TINY)
+
+
+def test_deep_images_are_refused_instead_of_clipped_to_white(tmp_path: Path) -> None:
+    Image.fromarray(np.full((32, 32), 1000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(InvalidFile, match=r"deep\.png.*more than 8 bits"):
+        Crops(find_images(tmp_path), TINY)[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("L", 102), ("P", 3), ("RGBA", (102, 102, 102, 7)), ("CMYK", (0, 0, 0, 153))]
+)
+def test_images_of_other_modes_are_read_in_colour(tmp_path: Path, mode: str, colour: Any) -> None:
+    image = Image.new(mode, (16, 16), colour)
+    if mode == "P":
+        image.putpalette([0, 0, 0] * 3 + [102, 102, 102])
+    image.save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
+    crop = Crops(find_images(tmp_path), TINY)[0]
+    torch.testing.assert_close(crop, torch.full((3, 16, 16), 102 / 127.5 - 1), rtol=0, atol=1e-6)
+
+
+def test_validation_crops_are_fixed_and_prefer_large_images(tmp_path: Path) -> None:
+    for i, size in enumerate([(40, 40), (170, 180), (200, 190)]):
+        Image.new("RGB", size, (50 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    files = find_images(tmp_path)
+    crops = validation_crops(files, replace(TINY, validation_crops=3))
+    assert crops.shape == (3, 3, 160, 160)
+    red = ((crops[:, 0, 0, 0] + 1) * 127.5).round().tolist()
+    assert red == [100, 100, 50]  # two of the largest, one of the next, none of the small one
+    assert torch.equal(crops, validation_crops(list(reversed(files)), replace(TINY, validation_crops=3)))
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [([(41, 50), (60, 38)], 36), ([(3, 3)], 3)])
+def test_validation_crops_of_small_images(tmp_path: Path, sizes: list[tuple[int, int]], expected: int) -> None:
+    for i, size in enumerate(sizes):
+        Image.new("RGB", size).save(tmp_path / f"{i}.png")
+    crops = validation_crops(find_images(tmp_path), TINY)
+    assert crops.shape == (2, 3, expected, expected)
+
+
+# The loss
+
+
+def test_level_weight_interpolates_in_log_eta() -> None:
+    weight = LevelWeight((0.01, 100.0), knots=5)  # a knot at each power of ten
+    weight.knots.data = torch.tensor([3.0, -1.0, 0.5, 2.0, 7.0])
+    eta = torch.tensor([0.01, 0.1, 1.0, 100.0, 10**0.5, 10**-1.75, 1e-4, 1e4])
+    expected = torch.tensor([3.0, -1.0, 0.5, 7.0, 1.25, 2.0, 3.0, 7.0])
+    torch.testing.assert_close(weight(eta), expected, rtol=1e-5, atol=1e-5)
+
+
+class Answer(nn.Module):
+    """A network that answers with ``answer``, and remembers what it was asked."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        self.asked = (x, c_noise)
+        return self.answer
+
+
+X0 = torch.linspace(-1, 1, 3 * 3 * 4 * 4).view(3, 3, 4, 4)
+NOISE = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+ETA = torch.tensor([0.05, 0.5, 4.0])
+
+
+def perfect_answer(variance: float = 0.25) -> Tensor:
+    """The F for which ``c_skip z + c_out F`` is ``x_0``."""
+    eta = ETA.view(-1, 1, 1, 1)
+    z = X0 + eta * NOISE
+    return (X0 - variance / (variance + eta**2) * z) / (eta * math.sqrt(variance) / (variance + eta**2).sqrt())
+
+
+def test_loss_of_the_perfect_network_is_zero() -> None:
+    net = Answer(perfect_answer())
+    value, per_sample = DenoisingLoss(net, TINY)(X0, NOISE, ETA)  # type: ignore[arg-type]
+    assert float(per_sample.max()) < 1e-10
+    assert value.item() == pytest.approx(0, abs=1e-9)
+    x, c_noise = net.asked
+    expected = (X0 + ETA.view(-1, 1, 1, 1) * NOISE) / (0.25 + ETA.view(-1, 1, 1, 1) ** 2).sqrt()
+    torch.testing.assert_close(x, expected)
+    torch.testing.assert_close(c_noise, ETA.log() / 4)
+
+
+def test_loss_of_a_known_error_and_known_weights() -> None:
+    net = Answer(perfect_answer() + torch.tensor([0.1, 0.2, 0.4]).view(3, 1, 1, 1))
+    loss = DenoisingLoss(net, replace(TINY, eta_range=(0.01, 100.0)))  # type: ignore[arg-type]
+    loss.weight.knots.data.fill_(math.log(0.05))
+    value, per_sample = loss(X0, NOISE, ETA)
+    torch.testing.assert_close(per_sample, torch.tensor([0.01, 0.04, 0.16]), rtol=1e-4, atol=1e-7)
+    assert value.item() == pytest.approx(0.07 / 0.05 + math.log(0.05), rel=1e-4)
+    assert not per_sample.requires_grad
+
+
+def test_level_weight_is_best_at_the_log_of_the_loss() -> None:
+    """``L / exp(u) + u`` has its minimum at ``u = log L``: every level then weighs the same."""
+    net = Answer(perfect_answer() + 0.3)
+    loss = DenoisingLoss(net, TINY)  # type: ignore[arg-type]
+    loss.weight.knots.data.fill_(math.log(0.09))
+    loss(X0, NOISE, ETA)[0].backward()
+    grad = loss.weight.knots.grad
+    assert grad is not None
+    assert float(grad.abs().max()) < 1e-5
+
+
+def test_noise_levels_have_the_distribution_of_the_settings() -> None:
+    config = replace(TINY, eta_range=(0.01, 100.0), focus=(0.1, 1.0), focus_share=0.6)
+    levels = torch.cat([draw_levels(4, config, torch.Generator().manual_seed(k)) for k in range(2000)])
+    assert float(levels.min()) >= 0.01 * (1 - 1e-5)
+    assert float(levels.max()) <= 100 * (1 + 1e-5)
+    for low, high, share in [(0.1, 1.0, 0.6 + 0.4 / 4), (0.01, 0.1, 0.1), (1.0, 100.0, 0.2), (0.1, 10**-0.5, 0.35)]:
+        count = int(((levels >= low) & (levels < high)).sum())
+        assert count / 8000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 8000))
+
+
+def test_noise_levels_of_a_batch_are_stratified() -> None:
+    config = replace(TINY, eta_range=(0.01, 100.0), focus=(0.1, 1.0), focus_share=0.0)
+    for seed in range(20):
+        levels = draw_levels(8, config, torch.Generator().manual_seed(seed)).log10()
+        assert ((levels + 2) / 4 * 8).floor().tolist() == list(range(8))
+
+
+# Measurements
+
+
+class Shrink(Prior):
+    """A denoiser that returns half of what it gets."""
+
+    def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        return z / 2
+
+
+def test_validation_is_the_psnr_of_the_error() -> None:
+    """Of clean grey 0 the error of Shrink is half the noise: PSNR = 10 log10(4 / (eta / 2)^2)."""
+    prior = Shrink()
+    prior.register_parameter("unused", nn.Parameter(torch.zeros(1)))
+    config = replace(TINY, validation_levels=(0.02, 0.3))
+    scores = validate(prior, torch.zeros(10, 3, 40, 40), config)  # type: ignore[arg-type]
+    assert set(scores) == {"0.02", "0.3"}
+    for level in (0.02, 0.3):
+        assert scores[f"{level:.4g}"] == pytest.approx(10 * math.log10(4 / (level / 2) ** 2), abs=0.1)
+
+
+def test_spectrum_of_white_errors() -> None:
+    """Clean zeros: the error is half the noise, white with variance eta^2 / 4 in luma and in chroma."""
+    spectrum = measure_spectrum(Shrink(), torch.zeros(24, 3, 32, 32), levels=4, low=0.1, high=10.0)
+    assert spectrum.etas.tolist() == pytest.approx([0.1, 10 ** (-1 / 3), 10 ** (1 / 3), 10.0])
+    ratio = spectrum.values / (spectrum.etas**2 / 4).view(-1, 1, 1)
+    wide = spectrum.freqs > 0.2  # many frequencies in a bin: a few per cent of statistical error
+    torch.testing.assert_close(ratio[:, wide], torch.ones_like(ratio[:, wide]), rtol=0.3, atol=0)
+    assert float(ratio[:, wide].mean()) == pytest.approx(1, abs=0.03)
+
+
+def test_spectrum_separates_luma_from_chroma() -> None:
+    """Clean signals with luma variance 4 and chroma variance 1, of which Shrink leaves a quarter as error."""
+    generator = torch.Generator().manual_seed(0)
+    white = torch.randn(24, 3, 32, 32, generator=generator)
+    crops = white + white.mean(dim=1, keepdim=True)  # the component along (1, 1, 1) doubled
+    spectrum = measure_spectrum(Shrink(), crops, levels=1, low=1e-3, high=1e-3)
+    wide = spectrum.freqs > 0.2
+    luma, chroma = spectrum.values[0, wide].T
+    assert float(luma.mean()) == pytest.approx(1.0, rel=0.08)
+    assert float(chroma.mean()) == pytest.approx(0.25, rel=0.08)

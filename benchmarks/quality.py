@@ -68,8 +68,7 @@ def samplers(
     rows.append(["pseudo-inverse", "", *(_cell(x, truth) for x in baseline), "0", "0", ""])
     chosen = only.split(",") if only else list(kintsugi.available_samplers())
     for sampler in chosen:
-        for n in (int(s) for s in steps.split(",")):
-            rows.append([sampler, str(n), *_run(model, sampler, n, truth, names)])
+        rows.extend([sampler, n, *_run(model, sampler, int(n), truth, names)] for n in steps.split(","))
     print(table(header, rows))
 
 

@@ -44,7 +44,7 @@ def cubic(x: float, a: float = -0.5) -> float:
 
 
 def taps(factor: int, origin: int, index: int) -> list[tuple[int, float]]:
-    """Position and weight of every sample that measures block ``index`` of a line whose picture begins at ``origin``."""
+    """Position and weight of each sample that measures block ``index`` of a line; its picture begins at ``origin``."""
     if factor == 1:
         return [(origin + index, 1.0)]
     centre = origin + factor * index + (factor - 1) / 2
@@ -66,7 +66,9 @@ def bicubic_by_hand(scene: Array, origin: tuple[int, int], size: tuple[int, int]
 
 @pytest.mark.parametrize("kernel_size", [(1, 1), (3, 3), (5, 2), (4, 4), (1, 7), (6, 3)])
 @pytest.mark.parametrize("size", [(9, 11), (7, 8)])
-def test_unknown_blur_is_the_valid_convolution_of_the_scene(kernel_size: tuple[int, int], size: tuple[int, int]) -> None:
+def test_unknown_blur_is_the_valid_convolution_of_the_scene(
+    kernel_size: tuple[int, int], size: tuple[int, int]
+) -> None:
     kernel = np.random.default_rng(3).random(kernel_size)
     kernel /= kernel.sum()
     operator = Blur((1, *size), torch.from_numpy(kernel), "unknown")

@@ -443,6 +443,15 @@ def test_flat_values() -> None:
     assert Mask(torch.tensor([True, False]), (3, 4, 2)).flat is None
 
 
+def test_flat_does_not_depend_on_units() -> None:
+    blur = kernel_transfer(torch.tensor([0.25, 0.5, 0.25]), (8,))
+    for scale in (1e-9, 1.0, 1e9):
+        colour = scale * torch.eye(2, dtype=torch.float64)
+        assert Stationary((2, 8), blur, colour=colour).flat is None
+        assert Stationary((2, 8), colour=colour).flat == pytest.approx(scale**2, rel=1e-12)
+        assert Stationary((2, 8), colour=colour, factor=2).flat == pytest.approx(scale**2, rel=1e-12)
+
+
 def test_one_eigenvalue_stays_one_through_a_cutoff_of_the_inner_operator() -> None:
     """A weighted mask after a blur that does nothing is that mask: the blur's cut-off has nothing to cut."""
     mask = Mask(torch.tensor([1.0, 0.01, 0.0, 0.5]), (1, 4))

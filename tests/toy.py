@@ -12,6 +12,7 @@ import torch
 from kintsugi.noise import RowNoise
 from kintsugi.operators import Bicubic, BlockAverage, Blur, LinearOperator, Mask, StationaryCovariance, gaussian_kernel
 from kintsugi.priors import GaussianPrior, MixturePrior, Prior, StationaryPrior
+from kintsugi.priors.oracles import GaussianPosterior
 from kintsugi.problem import Problem
 from kintsugi.samplers import Sampler
 
@@ -86,8 +87,14 @@ class Gaussian:
             "blur": Blur(IMAGE, gaussian_kernel(1.0, 7)),
         }
 
-    def problem(self, name: str, noise: float) -> Problem:
-        return Problem.simulate(self.truth, self.operators[name], noise)
+        self._problems: dict[tuple[str, float], tuple[Problem, GaussianPosterior]] = {}
+
+    def problem(self, name: str, noise: float) -> tuple[Problem, GaussianPosterior]:
+        """A measurement of the truth, and the exact posterior."""
+        if (name, noise) not in self._problems:
+            problem = Problem.simulate(self.truth, self.operators[name], noise)
+            self._problems[name, noise] = problem, self.dense.posterior(problem)
+        return self._problems[name, noise]
 
 
 class ImpulseNoise(RowNoise):

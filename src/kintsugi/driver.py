@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Restoration:
 
 def restore(
     problem: Problem,
-    prior: Prior | str = "photo",
+    prior: Prior | str | os.PathLike[str] = "photo",
     sampler: Sampler | str = "kintsugi",
     *,
     steps: int = 5,
@@ -86,15 +87,24 @@ def restore(
 
     Errors: :class:`InvalidArgument` before any network runs; ``FloatingPointError`` if a sample is not finite.
     """
-    for name, value in (("steps", steps), ("samples", samples)):
-        if not isinstance(value, int) or value < 1:
-            raise InvalidArgument(name, value, "an integer of at least 1")
-    if batch is not None and batch < 1:
-        raise InvalidArgument("batch", batch, "an integer of at least 1, or None")
+    for name, value, least in (("steps", steps, 1), ("samples", samples, 1), ("seed", seed, 0)):
+        if not _whole(value, least):
+            raise InvalidArgument(name, value, f"an integer of at least {least}")
+    for name, limit in (("batch", batch), ("tile", tile)):
+        if limit is not None and not _whole(limit, 1):
+            raise InvalidArgument(name, limit, "an integer of at least 1, or None")
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise InvalidArgument("progress", progress, "True, False, None or a function (done, total)")
+    if not isinstance(problem, Problem):
+        raise InvalidArgument("problem", type(problem).__name__, "a Problem")
+    if not isinstance(sampler, str | Sampler):
+        raise InvalidArgument("sampler", type(sampler).__name__, "a sampler or the name of one")
+    if not isinstance(prior, str | os.PathLike | Prior):
+        raise InvalidArgument("prior", type(prior).__name__, "a prior, or the name or file of one")
     method = make_sampler(sampler, **settings) if isinstance(sampler, str) else sampler
     if isinstance(sampler, Sampler) and settings:
         raise InvalidArgument(next(iter(settings)), "a setting", "settings only with a sampler given by its name")
-    prior = load_prior(prior) if isinstance(prior, str) else prior
+    prior = prior if isinstance(prior, Prior) else load_prior(prior)
     _check_channels(prior, problem)
     method.check(prior, problem)
 
@@ -126,6 +136,10 @@ def restore(
         Cost(counter.forwards / len(rows), counter.vjps / len(rows), seconds),
         method,
     )
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check_channels(prior: Prior, problem: Problem) -> None:

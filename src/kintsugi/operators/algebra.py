@@ -116,7 +116,8 @@ class Scaled(LinearOperator):
             raise InvalidArgument("scale", scale, "a finite number other than 0")
         if isinstance(operator, Scaled):
             scale, operator = scale * operator.scale, operator.operator
-        self.scale, self.operator = scale, operator
+        self.scale: float = scale
+        self.operator: LinearOperator = operator
         self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
         self.cutoff = operator.cutoff
 

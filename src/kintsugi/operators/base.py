@@ -82,7 +82,11 @@ class LinearOperator(Operator):
 
         Diagonal operators evaluate ``h`` once; this default evaluates it for each term.
         """
-        return torch.stack([self.gram(lambda lam, i=i: h(lam)[i], u) for i, u in enumerate(us)]).sum(0)
+
+        def term(i: int, u: Tensor) -> Tensor:
+            return self.gram(lambda lam: h(lam)[i], u)
+
+        return torch.stack([term(i, u) for i, u in enumerate(us)]).sum(0)
 
     @property
     def flat(self) -> float | None:
@@ -137,6 +141,19 @@ class LinearOperator(Operator):
 
         return conjugate_gradients(matvec, r, start=start, tolerance=tolerance, iterations=iterations)
 
+    def gain(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        *,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
+    ) -> Tensor:
+        """``C A^T (A C A^T + sigma2 I)^{-1} r``: what a residual says about the signal; shape (B, *in_shape)."""
+        u = self.solve_normal(covariance, sigma2, r, tolerance=tolerance, iterations=iterations)
+        return covariance(self.adjoint(u))
+
     def __matmul__(self, inner: LinearOperator) -> LinearOperator:
         """``(A @ B)(x) = A(B(x))``."""
         from .algebra import compose
@@ -163,6 +180,7 @@ def restricted_all(h: Callable[[Tensor], Sequence[Tensor]], lam: Tensor, thresho
 
 
 def check_shape(name: str, x: Tensor, shape: Sequence[int]) -> None:
+    """Raise :class:`InvalidArgument` unless ``x`` is a batch of signals of ``shape``."""
     if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape):
         raise InvalidArgument(name, tuple(x.shape), f"shape (B, {', '.join(map(str, shape))})")
 

@@ -19,7 +19,7 @@ Spectrum = Callable[[Tensor], Tensor]
 
 
 def frequency_radius(size: Sequence[int], *, half: bool, like: Tensor) -> Tensor:
-    """``|f|`` in cycles per sample on the grid of ``fftn`` (or, with ``half``, of ``rfftn``) of a signal of ``size``."""
+    """``|f|`` in cycles per sample on the grid of ``fftn`` (``rfftn`` with ``half``) of a signal of ``size``."""
     options = {"dtype": like.dtype, "device": like.device}
     axes = [torch.fft.fftfreq(n, **options) for n in size]
     if half:
@@ -36,17 +36,23 @@ class StationaryCovariance:
 
     def __call__(self, x: Tensor) -> Tensor:
         """``C x`` for ``x`` of shape (B, C, *S), periodic."""
-        return self._multiply(x, self.spectrum(frequency_radius(x.shape[2:], half=True, like=x)))
+        return self.multiply(x, self.values(x))
+
+    def values(self, x: Tensor) -> Tensor:
+        """The spectrum on the grid of ``rfftn`` of ``x`` (B, C, *S): (2, *half grid)."""
+        return self.spectrum(frequency_radius(x.shape[2:], half=True, like=x))
 
     def root(self, x: Tensor) -> Tensor:
         """``C^{1/2} x``: turns white noise into a sample of N(0, C)."""
-        return self._multiply(x, self.spectrum(frequency_radius(x.shape[2:], half=True, like=x)).sqrt())
+        return self.multiply(x, self.values(x).sqrt())
 
     def plus(self, variance: float) -> StationaryCovariance:
         """``C + variance I``."""
         return StationaryCovariance(lambda radius: self.spectrum(radius) + variance)
 
-    def _multiply(self, x: Tensor, values: Tensor) -> Tensor:
+    @staticmethod
+    def multiply(x: Tensor, values: Tensor) -> Tensor:
+        """Multiply ``x`` by ``values`` (2, *half grid) in Fourier, luma by the first and chroma by the second."""
         dims = spatial(x)
         transform = torch.fft.rfftn(x, dim=dims)
         if x.shape[1] == 1:

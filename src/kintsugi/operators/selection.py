@@ -8,13 +8,15 @@ it makes a measurement with *real* borders, where what lies outside the picture 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from ..errors import InvalidArgument
 from .base import Function, LinearOperator, Shape, check_shape, restricted_all, signal_shape
-from .covariance import StationaryCovariance
+from .covariance import StationaryCovariance, frequency_radius
 from .iterative import conjugate_gradients
 from .stationary import Stationary
 
@@ -44,7 +46,8 @@ class Mask(LinearOperator):
     def _forward(self, x: Tensor) -> Tensor:
         return x * self._weights.to(x)
 
-    _adjoint = _forward
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._forward(y)
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
         return self.gram_sum(lambda lam: (h(lam),), (u,))
@@ -73,6 +76,48 @@ class Mask(LinearOperator):
             self, self._identity, covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
         )
 
+    def gain(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        *,
+        tolerance: float = 1e-3,
+        iterations: int = 100,
+    ) -> Tensor:
+        values = covariance.values(r)
+        # Where the noise is far below the smallest variance of the prior, the measured samples are as good as exact.
+        if self._binary and sigma2 < 0.1 * float(values.min()):
+            return self._fill(values, r * self._weights.to(r), tolerance, iterations)
+        return super().gain(covariance, sigma2, r, tolerance=tolerance, iterations=iterations)
+
+    def _fill(self, values: Tensor, r: Tensor, tolerance: float, iterations: int) -> Tensor:
+        """``r`` where measured and its conditional mean ``-(Q_uu)^{-1} Q_um r`` in the holes u, with ``Q = C^{-1}``.
+
+        The same as ``C M (M C M)^{-1} r``, but the system is on the holes, whose extent bounds its condition: errors
+        longer than a hole cannot live in it. The preconditioner is C on the holes with its spectrum capped there.
+        """
+        hole = 1 - self._weights.to(r)
+        width = 4 * max(float(distance_transform_edt(channel).max()) for channel in hole.cpu().numpy())
+        if width == 0:
+            return r
+        flat = values.flatten(1)
+        # The spectrum falls with frequency: its value at one period in four half-widths of the widest hole.
+        radius = frequency_radius(r.shape[2:], half=True, like=r).flatten()
+        cap = flat[:, (radius - min(1 / width, 0.5)).abs().argmin()]
+        capped = torch.minimum(values, cap.view(2, *(1,) * (values.ndim - 1)))
+
+        def precision(v: Tensor) -> Tensor:
+            return hole * StationaryCovariance.multiply(v, 1 / values)
+
+        def precondition(v: Tensor) -> Tensor:
+            return hole * StationaryCovariance.multiply(v, capped)
+
+        filled = conjugate_gradients(
+            precision, -precision(r), precondition=precondition, tolerance=tolerance, iterations=iterations
+        )
+        return r + filled
+
 
 class Crop(LinearOperator):
     """The window of ``size`` that begins at ``offset`` in signals of ``shape`` (C, *S)."""
@@ -87,7 +132,7 @@ class Crop(LinearOperator):
             raise InvalidArgument("size", (tuple(size), tuple(offset)), f"a window inside {tuple(space)}")
         self.out_shape: Shape = (channels, *size)
         self.offset = tuple(offset)
-        self._window = (..., *(slice(o, o + n) for o, n in zip(offset, size, strict=True)))
+        self._window: Any = (..., *(slice(o, o + n) for o, n in zip(offset, size, strict=True)))
 
     def _forward(self, x: Tensor) -> Tensor:
         return x[self._window]

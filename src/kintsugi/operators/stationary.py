@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +65,7 @@ class Stationary(LinearOperator):
         self.size: Shape = tuple(size)
         self.small: Shape = tuple(n // s for n, s in zip(size, self.factor, strict=True))
         self.out_shape = (self.colour.shape[0], *self.small)
+        self._kept: Any = (..., *(slice(None, None, s) for s in self.factor))
         self._mixes = not torch.equal(self.colour, torch.eye(channels, dtype=torch.float64))
         half = size[-1] // 2 + 1
         self._transfer = None if transfer is None else transfer[..., :half].to(torch.complex128)
@@ -72,11 +74,12 @@ class Stationary(LinearOperator):
         eigenvalues = self.fold(power)
         self._colours = colours.clamp_min(0)
         self._top = float(eigenvalues.max() * self._colours.max())
-        spread = float(eigenvalues.max() - eigenvalues.min()) + float(self._colours.max() - self._colours.min())
-        self._flat = self._top if spread < 1e-10 * self._top else None
-        self._eigenvalues = eigenvalues.float() if self._flat is None else eigenvalues.flatten()[:1]
-        if self._flat is None and math.prod(self.size) <= 2**14:
-            self._eigenvalues = eigenvalues  # small problems, tests among them, in full precision
+        single = all(float(v.max() - v.min()) <= 1e-10 * float(v.max()) for v in (eigenvalues, self._colours))
+        self._flat = self._top if single and self._top > 0 else None
+        # Small problems, tests among them, in full precision.
+        precision = torch.float64 if math.prod(self.size) <= 2**14 else torch.float32
+        self._eigenvalues = (eigenvalues if self._flat is None else eigenvalues.flatten()[:1]).to(precision)
+        self._power = None if transfer is None else power.to(precision)
 
     @property
     def flat(self) -> float | None:
@@ -102,12 +105,12 @@ class Stationary(LinearOperator):
             x = torch.einsum("oc,bc...->bo...", self.colour.to(x), x)
         if self._transfer is not None:
             x = self._convolve(x, self._transfer)
-        return x[(..., *(slice(None, None, s) for s in self.factor))]
+        return x[self._kept]
 
     def _adjoint(self, y: Tensor) -> Tensor:
         if max(self.factor) > 1:
             full = y.new_zeros((*y.shape[:2], *self.size))
-            full[(..., *(slice(None, None, s) for s in self.factor))] = y
+            full[self._kept] = y
             y = full
         if self._transfer is not None:
             y = self._convolve(y, self._transfer.conj())
@@ -153,9 +156,9 @@ class Stationary(LinearOperator):
         b_chroma, b_luma = ((basis.T @ m @ basis).diagonal().to(like) for m in (chroma, luma))
         decimates = max(self.factor) > 1
         spectrum = covariance.spectrum(frequency_radius(self.size, half=not decimates, like=like))
-        if self._transfer is not None:
-            transfer = self.transfer if decimates else self._transfer
-            spectrum = spectrum * transfer.abs().square().to(like)
+        if self._power is not None:
+            power = self._power if decimates else self._power[..., : self.size[-1] // 2 + 1]
+            spectrum = spectrum * power.to(like)
         folded = self.fold(spectrum)
         ones = (-1,) + (1,) * len(self.size)
         values = b_chroma.view(ones) * folded[1] + b_luma.view(ones) * (folded[0] - folded[1])

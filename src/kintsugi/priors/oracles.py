@@ -45,15 +45,21 @@ class GaussianPrior(Prior):
         n = math.prod(shape)
         if tuple(covariance.shape) != (n, n):
             raise InvalidArgument("covariance", tuple(covariance.shape), f"a matrix of {n} rows and columns")
-        self.shape: tuple[int, ...] = tuple(shape)
-        self.mean = torch.as_tensor(mean, dtype=torch.float64).broadcast_to(self.shape)
         self.covariance = covariance.double()
+        asymmetry = float((self.covariance - self.covariance.T).abs().max())
+        if not asymmetry <= 1e-9 * float(self.covariance.abs().max()):
+            raise InvalidArgument("covariance", "a matrix that is not symmetric or not finite", "a symmetric matrix")
+        self.shape: tuple[int, ...] = tuple(shape)
+        try:
+            self.mean = torch.as_tensor(mean, dtype=torch.float64).broadcast_to(self.shape)
+        except RuntimeError as error:
+            raise InvalidArgument("mean", tuple(torch.as_tensor(mean).shape), f"shape {self.shape}") from error
         values, vectors = torch.linalg.eigh(self.covariance)
         if float(values.min()) < -1e-9 * float(values.max()):
             raise InvalidArgument(
                 "covariance", f"smallest eigenvalue {float(values.min()):g}", "no negative eigenvalue"
             )
-        self.values, self.vectors = values.clamp_min(0), vectors
+        self.values, self.vectors = torch.where(values > 1e-12 * values.max(), values, 0.0), vectors
         self.data_variance = float(self.covariance.diagonal().mean())
 
     @classmethod
@@ -65,7 +71,8 @@ class GaussianPrior(Prior):
 
     def _shrink(self, v: Tensor, eta: Tensor) -> Tensor:
         values, vectors = self.values.to(v), self.vectors.to(v)
-        weights = values / (values + eta.to(v)[:, None] ** 2)
+        # At eta = 0 a direction without variance is 0 / 0; its limit is 0.
+        weights = values / (values + eta.to(v)[:, None] ** 2).clamp_min(torch.finfo(v.dtype).tiny)
         return (((v.flatten(1) @ vectors) * weights) @ vectors.T).view(v.shape)
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
@@ -77,7 +84,7 @@ class GaussianPrior(Prior):
 
     def posterior(self, problem: Problem) -> GaussianPosterior:
         """The exact posterior of ``x`` given ``y``, by dense linear algebra in float64."""
-        a = dense_matrix(problem.operator)
+        a = dense_matrix(problem.operator, self.shape)
         y = problem.batch.double().flatten(1)
         gain = _gain(self.covariance, a, problem.noise)
         mean = self.mean.flatten() + (y - self.mean.flatten() @ a.T) @ gain.T
@@ -119,6 +126,8 @@ class MixturePrior(Prior):
         super().__init__()
         if len(weights) != len(components) or not components or not bool((weights > 0).all()):
             raise InvalidArgument("weights", tuple(weights.shape), f"{len(components)} positive numbers")
+        if any(c.shape != components[0].shape for c in components):
+            raise InvalidArgument("components", [c.shape for c in components], "signals of one shape")
         self.weights = weights.double() / weights.double().sum()
         self.components = list(components)
         self.shape = components[0].shape
@@ -128,7 +137,7 @@ class MixturePrior(Prior):
         means = torch.stack([c.mean.flatten() for c in self.components])
         centred = means - self.weights @ means
         within = sum(w * c.covariance for w, c in zip(self.weights, self.components, strict=True))
-        return within + (self.weights[:, None] * centred).T @ centred  # type: ignore[no-any-return]
+        return within + (self.weights[:, None] * centred).T @ centred
 
     def _log_density(self, z: Tensor, eta: Tensor) -> Tensor:
         """``log weight_k + log N(z; m_k, C_k + eta^2)``, (B, K)."""
@@ -146,8 +155,13 @@ class MixturePrior(Prior):
 
     def posterior(self, problem: Problem) -> MixturePosterior:
         """The exact posterior: again a mixture, with weights by the evidence of each component."""
-        a = dense_matrix(problem.operator)
+        a = dense_matrix(problem.operator, self.components[0].shape)
         y = problem.batch.double().flatten(1)
+        # The evidence is a density on the range of A: what lies outside it (a mask keeps places that it did not
+        # measure) holds nothing but noise, the same for each component.
+        u, s, _ = torch.linalg.svd(a, full_matrices=False)
+        u = u[:, s > 1e-10 * s[0]]
+        y, a = y @ u, u.T @ a
         parts, evidence = [], []
         for weight, c in zip(self.weights, self.components, strict=True):
             parts.append(c.posterior(problem))
@@ -177,10 +191,15 @@ class MixturePosterior:
         return torch.einsum("bk,bk...->b...", self.weights, means)
 
 
-def dense_matrix(operator: object) -> Tensor:
-    """The matrix (m, n) of a linear operator on flattened signals, float64, by applying it to the identity."""
+def dense_matrix(operator: object, shape: Sequence[int] | None = None) -> Tensor:
+    """The matrix (m, n) of a linear operator on flattened signals, float64, by applying it to the identity.
+
+    ``shape``, where given, is that of the signals it must apply to.
+    """
     if not isinstance(operator, LinearOperator):
         raise InvalidArgument("operator", type(operator).__name__, "a linear operator")
+    if shape is not None and operator.in_shape != tuple(shape):
+        raise InvalidArgument("operator", operator.in_shape, f"an operator on signals of shape {tuple(shape)}")
     n = math.prod(operator.in_shape)
     return operator(torch.eye(n, dtype=torch.float64).view(n, *operator.in_shape)).flatten(1).T
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class _Wrapped(Prior):
         super().__init__()
         self.inner = inner
         self.path, self.shape, self.data_variance = inner.path, inner.shape, inner.data_variance
-        for name in ("spectrum", "covariance"):
+        for name in ("spectrum", "covariance", "receptive_radius"):
             if hasattr(inner, name):
                 object.__setattr__(self, name, getattr(inner, name))
 
@@ -66,21 +66,27 @@ class Tiled(_Wrapped):
     """Evaluates a local denoiser tile by tile, with the result of the whole image and the memory of one tile.
 
     Each tile is evaluated with a margin of ``overlap`` pixels, of which nothing is kept. With an overlap of the
-    network's receptive radius, and tiles that begin on its grid (``multiple``), the result is that of the whole image.
+    network's receptive radius (the default), and tiles that begin on its grid, the result is that of the whole image.
+    A denoiser that does not say how far it looks is not tiled unless ``overlap`` is given: it may look everywhere.
     """
 
-    def __init__(self, inner: Prior, tile: int = 1024, overlap: int | None = None, multiple: int = 32) -> None:
+    def __init__(self, inner: Prior, tile: int = 1024, overlap: int | None = None) -> None:
         super().__init__(inner)
+        radius = getattr(inner, "receptive_radius", None)
+        self.local = overlap is not None or radius is not None
         if overlap is None:
-            radius = getattr(inner, "receptive_radius", None)
-            overlap = 128 if radius is None else int(radius())
+            overlap = 0 if radius is None else int(radius())
         if tile < 1 or overlap < 0:
             raise InvalidArgument("tile", (tile, overlap), "a tile of at least 1 pixel and an overlap of at least 0")
+        multiple = _grid(inner)
         self.tile = -(-tile // multiple) * multiple
         self.overlap = -(-overlap // multiple) * multiple
 
+    def _whole(self, z: Tensor) -> bool:
+        return not self.local or max(z.shape[-2:]) <= self.tile + self.overlap
+
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
-        if max(z.shape[-2:]) <= self.tile + self.overlap:
+        if self._whole(z):
             return self.inner.denoise(z, eta)
         out = torch.empty_like(z)
         for outer, inner, core in self._tiles(z):
@@ -89,7 +95,7 @@ class Tiled(_Wrapped):
 
     def denoise_vjp(self, z: Tensor, eta: Tensor) -> tuple[Tensor, Vjp]:
         """As the base class, but the VJP evaluates each tile again, so that no more than one is in memory."""
-        if max(z.shape[-2:]) <= self.tile + self.overlap:
+        if self._whole(z):
             return self.inner.denoise_vjp(z, eta)
 
         def vjp(v: Tensor) -> Tensor:
@@ -103,7 +109,7 @@ class Tiled(_Wrapped):
 
         return self.denoise(z, eta), vjp
 
-    def _tiles(self, z: Tensor) -> Iterator[tuple[tuple[object, ...], tuple[object, ...], tuple[object, ...]]]:
+    def _tiles(self, z: Tensor) -> Iterator[tuple[Any, Any, Any]]:
         """``(window with margin, core inside that window, core)`` as indices, for each tile."""
         height, width = z.shape[-2:]
         for top in range(0, height, self.tile):
@@ -116,3 +122,11 @@ class Tiled(_Wrapped):
                     (..., slice(top - t, bottom - t), slice(left - le, right - le)),
                     (..., slice(top, bottom), slice(left, right)),
                 )
+
+
+def _grid(prior: Prior) -> int:
+    """The size of the cells that a network divides an image into; tiles must begin on their borders."""
+    while isinstance(prior, _Wrapped):
+        prior = prior.inner
+    config = getattr(getattr(prior, "net", None), "config", None)
+    return int(getattr(config, "multiple", 1))

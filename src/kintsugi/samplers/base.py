@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from numbers import Real
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -33,6 +35,18 @@ class Sampler:
         ``report(done, total)`` is called after each step.
         """
         raise NotImplementedError
+
+
+def check_number(name: str, value: object, fits: Callable[[Any], bool], expected: str) -> None:
+    """Raise :class:`InvalidArgument` unless ``value`` is a real number that ``fits``; NaN never does."""
+    if isinstance(value, bool) or not isinstance(value, Real) or value != value or not fits(value):
+        raise InvalidArgument(name, value, expected)
+
+
+def check_type(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
+    """Raise :class:`InvalidArgument` unless ``value`` is one of ``kind``."""
+    if not isinstance(value, kind):
+        raise InvalidArgument(name, value, expected)
 
 
 def start_at(prior: Prior, problem: Problem, start: Start, eta: float, noise: RowNoise) -> Tensor:
@@ -71,7 +85,7 @@ def integrate(
     z = start_at(prior, problem, schedule.start, schedule.scale * levels[0], noise)
     state: Any = guidance.init(prior, problem)
     memory: Any = None
-    for done, (a, c) in enumerate(zip(levels[:-1], levels[1:], strict=True), 1):
+    for done, (a, c) in enumerate(pairwise(levels), 1):
         d, state = guidance(prior, problem, z, a, state)
         z, memory = solver.step(z, d, a, c, memory, noise)
         report(done, len(levels) - 1)

@@ -7,9 +7,11 @@ One step evaluates the network and one VJP, and then applies four functions of `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from itertools import pairwise
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from ..paths import FlowMatching, Path
 from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.conjugate import Coefficients, Frozen, conjugate_coefficients, frozen_quantity, tabulated
-from .base import Report, Sampler, start_at
+from .base import Report, Sampler, check_number, check_type, start_at
 from .defaults import conjugate_defaults
 from .schedule import Schedule, Start
 
@@ -49,12 +51,16 @@ class CPiGDM(Sampler):
     path: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.w is not None and not self.w > 0:
-            raise InvalidArgument("w", self.w, "a positive number or None")
-        if self.tau is not None and not 0 < self.tau <= 1:
-            raise InvalidArgument("tau", self.tau, "a time above 0 and at most 1, or None")
-        if self.frozen not in ("noise", "velocity", "data"):
-            raise InvalidArgument("frozen", self.frozen, "'noise', 'velocity' or 'data'")
+        if self.w is not None:
+            check_number("w", self.w, lambda w: 0 < w < math.inf, "a positive number or None")
+        if self.tau is not None:
+            check_number("tau", self.tau, lambda tau: 0 < tau <= 1, "a time above 0 and at most 1, or None")
+        check_number("lam", self.lam, math.isfinite, "a finite number")
+        for name, allowed in (("frozen", get_args(Frozen)), ("start", get_args(Start))):
+            if getattr(self, name) not in allowed:
+                raise InvalidArgument(name, getattr(self, name), " or ".join(map(repr, allowed)))
+        check_type("jacobian", self.jacobian, bool, "True or False")
+        check_type("path", self.path, (Path, type(None)), "a path or None")
 
     def check(self, prior: Prior, problem: Problem) -> None:
         linear_operator(problem, self.name)
@@ -73,7 +79,7 @@ class CPiGDM(Sampler):
         w, tau = self.settings(problem, steps)
         levels = Schedule(tau=tau, end=None, grid="time").levels(prior, steps)
         z = start_at(prior, problem, self.start, levels[0], noise)
-        for done, (a, c) in enumerate(zip(levels[:-1], levels[1:], strict=True), 1):
+        for done, (a, c) in enumerate(pairwise(levels), 1):
             z = self._step(prior, operator, problem, z, a, c, w)
             report(done, len(levels) - 1)
         return z
@@ -97,24 +103,20 @@ class CPiGDM(Sampler):
             return conjugate_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, rho=rho)
 
         null = coefficients(torch.zeros_like)
-        if noise2 == 0:
-            whole = coefficients(torch.ones_like)
+        whole = coefficients(torch.ones_like) if noise2 == 0 else null
 
-            def measured(lam: Tensor) -> Coefficients:
+        def measured(lam: Tensor) -> Coefficients:
+            if noise2 == 0:
                 return whole
-        else:
 
-            def measured(lam: Tensor) -> Coefficients:
-                def rho(eta: Tensor) -> Tensor:
-                    r2 = data_variance * eta**2 / (data_variance + eta**2)
-                    r2 = r2.to(lam).view(-1, *(1,) * lam.ndim)
-                    return r2 * lam / (r2 * lam + noise2)
+            def rho(eta: Tensor) -> Tensor:
+                r2 = data_variance * eta**2 / (data_variance + eta**2)
+                r2 = r2.to(lam).view(-1, *(1,) * lam.ndim)
+                return r2 * lam / (r2 * lam + noise2)
 
-                return coefficients(rho)
+            return coefficients(rho)
 
-            measured = tabulated(measured)
-
-        return _apply(operator, problem.y, z, f, q, null, measured)
+        return _apply(operator, problem.y, z, f, q, null, tabulated(measured))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.base import Solver
 from ..solvers.first_order import FirstOrder
-from .base import Report, Sampler, integrate
+from .base import Report, Sampler, check_type, integrate
 from .defaults import null_space_schedule
 from .schedule import Schedule
 
@@ -31,6 +31,11 @@ class DDNM(Sampler):
     hard: bool = False
     solver: Solver = field(default_factory=lambda: FirstOrder(churn=1.0))
     schedule: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        check_type("hard", self.hard, bool, "True or False")
+        check_type("solver", self.solver, Solver, "a solver")
+        check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
     def check(self, prior: Prior, problem: Problem) -> None:
         DDNMGuidance(self.hard).check(prior, problem)

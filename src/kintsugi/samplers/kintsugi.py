@@ -15,7 +15,7 @@ sample informs its neighbours), so that five levels from about the size of its e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -45,7 +45,7 @@ class Kintsugi(Sampler):
     eta: float | None = None
     end: float = 0.02
     temperature: float = 0.4
-    guidance: SpectralCovariance = SpectralCovariance()
+    guidance: SpectralCovariance = field(default_factory=SpectralCovariance)
 
     def __post_init__(self) -> None:
         for name in ("texture", "temperature"):

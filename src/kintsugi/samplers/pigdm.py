@@ -14,7 +14,7 @@ from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.base import Solver
 from ..solvers.first_order import FirstOrder
-from .base import Report, Sampler, integrate
+from .base import Report, Sampler, check_number, check_type, integrate
 from .defaults import pseudo_inverse_defaults
 from .schedule import Schedule
 
@@ -35,6 +35,15 @@ class PiGDM(Sampler):
     solver: Solver = field(default_factory=FirstOrder)
     schedule: Schedule | None = None
     path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.w is not None:
+            check_number("w", self.w, lambda w: w > 0, "a positive number, infinity or None")
+        if self.tau is not None:
+            check_number("tau", self.tau, lambda tau: 0 < tau <= 1, "a time above 0 and at most 1, or None")
+        check_type("solver", self.solver, Solver, "a solver")
+        check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
+        check_type("path", self.path, (Path, type(None)), "a path or None")
 
     def check(self, prior: Prior, problem: Problem) -> None:
         self._guidance(problem, 5).check(prior, problem)

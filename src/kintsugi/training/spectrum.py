@@ -27,7 +27,7 @@ def measure_spectrum(
     high: float = 80.0,
     seed: int = 0,
 ) -> ErrorSpectrum:
-    """The error spectrum of ``prior`` on clean ``crops`` (N, C, H, W) in [-1, 1], at noise levels ``low`` to ``high``."""
+    """The error spectrum of ``prior`` on clean ``crops`` (N, C, H, W) in [-1, 1], at levels ``low`` to ``high``."""
     size = crops.shape[-2:]
     radius = frequency_radius(size, half=False, like=crops).flatten().double()
     edges = torch.logspace(float(np.log10(0.5 / min(size))), float(np.log10(0.7072)), bins, dtype=torch.float64)

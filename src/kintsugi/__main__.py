@@ -1,0 +1,5 @@
+"""``python -m kintsugi``: the command line."""
+
+from .cli import main
+
+main()

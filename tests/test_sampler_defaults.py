@@ -1,0 +1,166 @@
+"""Every registered sampler with its default settings, through ``restore``, against exact posteriors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import kintsugi
+from kintsugi.noise import RowNoise
+from kintsugi.operators import Mask
+from kintsugi.priors import GaussianPrior, MixturePrior
+from kintsugi.problem import Problem
+from kintsugi.samplers import available_samplers
+from toy import KEEP, SHAPE, Gaussian
+
+SAMPLES = 256
+PROBLEMS = {
+    "average": ("average", 0.0),
+    "noisy bicubic": ("bicubic", 0.1),
+    "mask": ("mask", 0.0),
+    "noisy mask": ("mask", 0.1),
+    "noisy blur": ("blur", 0.1),
+}
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "kintsugi, likeliest": ("kintsugi", {"texture": 0.0}),
+    "kintsugi, textured": ("kintsugi", {"texture": 1.0}),
+    **{name: (name, {}) for name in available_samplers() if name != "kintsugi"},
+}
+# (method, steps): the largest error of the mean in any problem, and the interval of the spread in all of them, both in
+# posterior standard deviations. An interval ends below twice its beginning: a factor of two in the spread leaves it.
+BOUNDS: dict[tuple[str, int], tuple[float, float, float]] = {
+    ("kintsugi, likeliest", 5): (0.05, 0.18, 0.32),
+    ("kintsugi, likeliest", 20): (0.05, 0.18, 0.32),
+    ("kintsugi, textured", 5): (0.05, 0.9, 1.12),
+    ("kintsugi, textured", 20): (0.05, 0.93, 1.07),
+    ("cpigdm", 5): (0.5, 0.58, 0.85),
+    ("cpigdm", 20): (0.5, 0.75, 1.05),
+    ("cpigfm", 5): (0.5, 0.65, 0.95),
+    ("cpigfm", 20): (0.8, 0.75, 1.05),
+    ("pigdm", 5): (0.8, 0.6, 1.0),
+    ("pigdm", 20): (0.8, 0.8, 1.3),
+    ("pigfm", 5): (0.8, 0.65, 1.1),
+    ("pigfm", 20): (0.8, 0.8, 1.3),
+    ("ddnm", 5): (0.7, 0.55, 0.9),
+    ("ddnm", 20): (0.6, 0.8, 1.1),
+}
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> Gaussian:
+    return Gaussian()
+
+
+def measure(gaussian: Gaussian, method: str, problem: str, steps: int) -> tuple[float, float]:
+    """Error of the mean, less what the finite number of samples adds to it, and spread, over the posterior's."""
+    stated, posterior = gaussian.problem(*PROBLEMS[problem])
+    name, settings = METHODS[method]
+    result = kintsugi.restore(
+        stated, gaussian.prior, name, steps=steps, samples=SAMPLES, batch=SAMPLES, tile=None, **settings
+    )
+    variance = float(result.std.square().mean())
+    true = float(posterior.covariance.diagonal().mean())
+    error = float((result.mean - posterior.mean).square().mean()) - variance / SAMPLES
+    return (max(error, 0.0) / true) ** 0.5, (variance / true) ** 0.5
+
+
+def test_every_sampler_is_held_to_bounds() -> None:
+    assert {name for name, _ in METHODS.values()} == set(available_samplers())
+    assert set(BOUNDS) == {(method, steps) for method in METHODS for steps in (5, 20)}
+    assert all(high < 2 * low for _, low, high in BOUNDS.values())
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(("method", "steps"), BOUNDS)
+def test_defaults_are_near_the_posterior(gaussian: Gaussian, method: str, steps: int, problem: str) -> None:
+    largest, low, high = BOUNDS[method, steps]
+    error, spread = measure(gaussian, method, problem, steps)
+    assert error < largest
+    assert low < spread < high
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_wrong_noise_would_show(
+    gaussian: Gaussian, monkeypatch: pytest.MonkeyPatch, method: str, factor: float
+) -> None:
+    right = RowNoise.normal
+    monkeypatch.setattr(RowNoise, "normal", lambda self, shape, like: factor * right(self, shape, like))
+    _, low, high = BOUNDS[method, 5]
+    assert not low < measure(gaussian, method, "average", 5)[1] < high
+
+
+# --- a posterior with two modes ---------------------------------------------------------------------------------------
+
+
+def two_modes(apart: float) -> tuple[MixturePrior, torch.Tensor]:
+    """Two narrow Gaussians at -m and m, with weights 0.3 and 0.7. Where KEEP measures, m is ``apart`` or its negative,
+    and 0.6 or its negative elsewhere."""
+    sign = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64).sign()
+    m = torch.where(KEEP, apart, 0.6) * sign
+    parts = [GaussianPrior(SHAPE, 0.02 * torch.eye(16, dtype=torch.float64), s * m) for s in (-1, 1)]
+    return MixturePrior(torch.tensor([0.3, 0.7]), parts), m
+
+
+def hidden_modes(samples: torch.Tensor, m: torch.Tensor) -> tuple[float, float]:
+    """Which share of the samples is nearer to m than to -m where nothing was measured, and the spread around it."""
+    hidden = samples[:, 0][:, ~KEEP]
+    upper = hidden @ m[0][~KEEP] > 0
+    return float(upper.double().mean()), float((hidden[upper] - m[0][~KEEP]).std())
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "kintsugi, likeliest"])
+def test_both_modes_are_drawn(method: str) -> None:
+    prior, m = two_modes(apart=0.0)
+    problem = Problem(torch.zeros(1, *SHAPE, dtype=torch.float64), Mask(KEEP, SHAPE), 0.2)
+    exact = prior.posterior(problem)
+    assert exact.weights[0].tolist() == pytest.approx([0.3, 0.7])
+    name, settings = METHODS[method]
+    result = kintsugi.restore(problem, prior, name, steps=100, samples=400, batch=400, **settings)
+    share, spread = hidden_modes(result.samples[0], m)
+    assert share == pytest.approx(0.7, abs=0.13)
+    assert spread == pytest.approx(0.02**0.5, rel=0.12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_clear_measurement_decides_for_its_mode(method: str) -> None:
+    prior, m = two_modes(apart=0.5)
+    problem = Problem(Mask(KEEP, SHAPE)(-m[None]), Mask(KEEP, SHAPE), 0.05)
+    assert float(prior.posterior(problem).weights[0, 0]) > 0.999
+    name, settings = METHODS[method]
+    result = kintsugi.restore(problem, prior, name, steps=20, samples=100, batch=100, **settings)
+    assert hidden_modes(result.samples[0], m)[0] < 0.02
+
+
+# --- measurements without noise ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operator", ["average", "bicubic", "mask"])
+@pytest.mark.parametrize(
+    ("name", "settings", "tolerance"),
+    [
+        ("ddnm", {}, 1e-12),
+        ("ddnm", {"hard": True}, 1e-12),
+        ("kintsugi", {"texture": 0.0}, 1e-5),
+        ("kintsugi", {"texture": 1.0}, 1e-5),
+        ("cpigdm", {"w": 1e4, "jacobian": False}, 1e-6),
+    ],
+)
+def test_measured_without_noise_is_kept(
+    gaussian: Gaussian, operator: str, name: str, settings: dict[str, Any], tolerance: float
+) -> None:
+    problem, _ = gaussian.problem(operator, 0.0)
+    result = kintsugi.restore(problem, gaussian.prior, name, steps=5, samples=2, **settings)
+    measured = problem.operator(result.samples[0])
+    assert float((measured - problem.y).abs().max()) < tolerance
+    assert float(result.std.mean()) > 0.05  # and the rest is not
+
+
+def test_hard_ignores_the_noise(gaussian: Gaussian) -> None:
+    problem, _ = gaussian.problem("average", 0.1)
+    result = kintsugi.restore(problem, gaussian.prior, "ddnm", steps=5, hard=True)
+    torch.testing.assert_close(problem.operator(result.samples[0]), problem.y, rtol=0, atol=1e-12)
+    soft = kintsugi.restore(problem, gaussian.prior, "ddnm", steps=5)
+    assert float((problem.operator(soft.samples[0]) - problem.y).abs().mean()) > 0.02

@@ -23,16 +23,17 @@ NOISELESS = ("random 70 %", "box 32 x 32", "4x bicubic")
 NOISY = ("blur 1.6, noise 0.02", "denoise 25")
 
 
-def grid(sampler: str) -> dict[str, list[Any]]:
-    """The settings that are tried for each sampler."""
+def grid(sampler: str, steps: int) -> dict[str, list[Any]]:
+    """The settings that are tried for each sampler; stronger guidance is stable with more steps."""
+    more = (steps / 5) ** 0.5
     if sampler in ("cpigdm", "pigdm"):
-        return {"w": [4.0, 10.0, 25.0, 60.0], "tau": [0.4, 0.5, 0.6]}
+        return {"w": [round(w * more, 1) for w in (4, 10, 25, 60)], "tau": [0.4, 0.5, 0.6]}
     if sampler in ("cpigfm", "pigfm"):
-        return {"w": [8.0, 20.0, 50.0, 120.0], "tau": [0.5, 0.65, 0.8]}
+        return {"w": [round(w * more, 1) for w in (8, 20, 50, 120)], "tau": [0.5, 0.65, 0.8]}
     if sampler == "ddnm":
         starts = [("pinv", 1.0), ("pinv", 2.0), ("pinv", 5.0), ("zero", 20.0)]
         return {"schedule": [Schedule(start=s, eta=e, end=end) for s, e in starts for end in (0.02, 0.1)]}  # type: ignore[arg-type]
-    return {"temperature": [0.3, 0.4, 0.55], "eta": [0.7, 1.0, 1.5], "end": [0.02, 0.04]}
+    return {"temperature": [0.3, 0.4, 0.55, 0.7], "eta": [0.7, 1.0, 1.5], "end": [0.02, 0.04]}
 
 
 def main(
@@ -41,13 +42,18 @@ def main(
     prior: str = "photo",
     steps: int = 5,
     noisy: bool = False,
+    w: Annotated[str, typer.Option(help="try these values of w instead, such as 10,25")] = "",
+    tau: Annotated[str, typer.Option(help="try these values of tau instead")] = "",
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
 ) -> None:
     torch.set_num_threads(threads)
     truth = held_out_crops(folder)
     model = kintsugi.load_prior(prior)
     names = NOISY if noisy else NOISELESS
-    axes = grid(sampler)
+    axes = grid(sampler, steps)
+    for name, given in (("w", w), ("tau", tau)):
+        if given:
+            axes[name] = [float(v) for v in given.split(",")]
     rows = []
     for values in itertools.product(*axes.values()):
         settings = dict(zip(axes, values, strict=True))

@@ -1,7 +1,7 @@
 """Make the bundled examples and the pictures of the README and docs, with the commands that the README shows.
 
-    python docs/make_pictures.py examples FOLDER_WITH_KODAK     writes src/kintsugi/data/*.png
-    python docs/make_pictures.py pictures                       writes docs/pictures/*.png from the examples
+python docs/make_pictures.py examples FOLDER_WITH_KODAK     writes src/kintsugi/data/*.png
+python docs/make_pictures.py pictures                       writes docs/pictures/*.png from the examples
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def pictures() -> None:
 
 
 def side_by_side(images: list[Image.Image], target: Path, gap: int = 8) -> None:
+    """Paste images of one size next to each other."""
     width, height = images[0].size
     sheet = Image.new("RGB", (len(images) * (width + gap) - gap, height), "white")
     for i, image in enumerate(images):
@@ -82,12 +83,14 @@ def side_by_side(images: list[Image.Image], target: Path, gap: int = 8) -> None:
 
 
 def save(image: Image.Image) -> Path:
+    """Write ``image`` into a temporary folder."""
     path = Path(tempfile.mkdtemp()) / "picture.png"
     image.save(path)
     return path
 
 
 def kintsugi(*arguments: object) -> None:
+    """Run the command line."""
     subprocess.run([sys.executable, "-m", "kintsugi", *map(str, arguments)], check=True)
 
 

@@ -234,7 +234,11 @@ def test_gaussian_estimate_is_the_posterior_mean_without_a_network() -> None:
     prior = StationaryPrior(StationaryCovariance(data_spectrum))
     covariance, matrix = dense_covariance(prior.covariance, COLOUR), dense_matrix(op).numpy()
     y = np.random.default_rng(0).standard_normal((2, len(matrix))) @ matrix.T
-    wanted = y @ np.linalg.solve(matrix @ covariance @ matrix.T + 0.04 * np.eye(len(matrix)), matrix @ covariance)
+    # The constant colour that fits best comes first; the Gaussian posterior mean of what is left is added to it.
+    constants = np.kron(np.eye(COLOUR[0]), np.ones((1, COLOUR[1] * COLOUR[2])))
+    level = np.linalg.lstsq(matrix @ constants.T, y.T, rcond=None)[0].T @ constants
+    gain = np.linalg.solve(matrix @ covariance @ matrix.T + 0.04 * np.eye(len(matrix)), matrix @ covariance)
+    wanted = level + (y - level @ matrix.T) @ gain
     problem = Problem(torch.from_numpy(y).view(-1, *COLOUR), op, 0.2)
     ours = gaussian_estimate(prior, problem, tolerance=1e-10, iterations=2000).flatten(1).numpy()
     np.testing.assert_allclose(ours, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max())

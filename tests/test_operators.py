@@ -277,11 +277,13 @@ def luma_chroma(radius: Tensor) -> Tensor:
     return torch.stack((1 / (0.02 + radius**2), 0.2 / (0.05 + radius**2)))
 
 
-def normal_matrix(d: Dense, sigma2: float) -> Tensor:
+def covariance_matrix(d: Dense) -> Tensor:
     n = d.matrix.shape[1]
-    identity = torch.eye(n, dtype=torch.float64).view(n, *d.operator.in_shape)
-    covariance = StationaryCovariance(luma_chroma)(identity).flatten(1)
-    return d.matrix @ covariance @ d.matrix.T + sigma2 * torch.eye(len(d.matrix), dtype=torch.float64)
+    return StationaryCovariance(luma_chroma)(torch.eye(n, dtype=torch.float64).view(n, *d.operator.in_shape)).flatten(1)
+
+
+def normal_matrix(d: Dense, sigma2: float) -> Tensor:
+    return d.matrix @ covariance_matrix(d) @ d.matrix.T + sigma2 * torch.eye(len(d.matrix), dtype=torch.float64)
 
 
 @every
@@ -298,6 +300,35 @@ def test_solve_normal(name: str) -> None:
 
 
 @every
+def test_gain(name: str) -> None:
+    """``C A^T (A C A^T + sigma2)^{-1} r``: the posterior mean of N(0, C)."""
+    d = dense(name)
+    r = d.operator.gram(torch.ones_like, d.operator(xs(d)) + 0.1 * ys(d))
+    for sigma2 in (0.3, 0.05):
+        expected = torch.linalg.solve(normal_matrix(d, sigma2), r.flatten(1).T).T @ d.matrix @ covariance_matrix(d)
+        got = d.operator.gain(StationaryCovariance(luma_chroma), sigma2, r, tolerance=1e-9, iterations=300)
+        assert got.shape[1:] == d.operator.in_shape
+        assert error(got, expected) < (1e-3 if "below the cut-off" in name else 1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in SHARP if name.startswith(("mask", "scaled mask", "identity"))])
+def test_gain_without_noise_or_with_little(name: str) -> None:
+    """Exact at no noise, from any data (what a hole holds does not count); close where the noise hardly matters."""
+    d = dense(name)
+    if "below the cut-off" in name:
+        pytest.skip("a weight below the cut-off counts as a hole, but is none")
+    inverse = torch.linalg.pinv(normal_matrix(d, 0.0), hermitian=True, rtol=1e-9)
+    expected = ys(d).flatten(1) @ inverse @ d.matrix @ covariance_matrix(d)
+    covariance = StationaryCovariance(luma_chroma)
+    exact = d.operator.gain(covariance, 0.0, ys(d), tolerance=1e-10, iterations=500)
+    assert error(exact, expected) < 1e-6
+    assert error(d.operator.gain(covariance, 1e-4, ys(d), tolerance=1e-8, iterations=500), expected) < 1e-2
+    single = d.operator.gain(covariance, 0.0, ys(d).float(), tolerance=1e-5, iterations=500)
+    assert single.dtype == torch.float32
+    assert error(single, expected) < 1e-3
+
+
+@every
 def test_float32(name: str) -> None:
     d = dense(name)
     a, x, y = d.operator, xs(d), ys(d)
@@ -310,6 +341,7 @@ def test_float32(name: str) -> None:
         (lambda u: a.solve(0.5, 0.1, u), y),
         (lambda u: a.filter(lambda lam: torch.exp(-lam), u), x),
         (lambda u: a.solve_normal(covariance, 0.1, u, tolerance=1e-6), a(x)),
+        (lambda u: a.gain(covariance, 0.1, u, tolerance=1e-6), a(x)),
     ]
     for action, value in actions:
         got = action(value.float())
@@ -331,6 +363,7 @@ def test_rows_do_not_know_of_their_neighbours(name: str) -> None:
         (a.project, x),
         (lambda u: a.solve(0.5, 0.1, u), y),
         (lambda u: a.solve_normal(covariance, 0.1, u, tolerance=1e-10), a(x)),
+        (lambda u: a.gain(covariance, 1e-3, u, tolerance=1e-10), a(x)),
     ]
     for action, value in actions:
         together = action(value)
@@ -358,6 +391,8 @@ def test_wrong_shapes_name_the_argument(name: str) -> None:
         lambda u: a.gram_sum(lambda lam: (lam,), (u,)),
         lambda u: a.solve(1.0, 1.0, u),
         lambda u: a.solve_normal(covariance, 1.0, u),
+        lambda u: a.gain(covariance, 1.0, u),
+        lambda u: a.gain(covariance, 0.0, u),
     ):
         for u in bad_y:
             with pytest.raises(InvalidArgument, match=r"^(u|r): expected shape \(B, "):

@@ -59,7 +59,7 @@ def small_problem() -> Problem:
 # --- rows do not know of each other -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("operator", operators())
+@pytest.mark.parametrize("operator", ["mask", "average"])
 @pytest.mark.parametrize("sampler", available_samplers())
 def test_a_batch_of_n_is_n_batches_of_one(sampler: str, operator: str) -> None:
     stated = problem(operator)
@@ -67,6 +67,16 @@ def test_a_batch_of_n_is_n_batches_of_one(sampler: str, operator: str) -> None:
     for size in (1, 4):
         apart = kintsugi.restore(stated, prior(), sampler, steps=3, samples=2, batch=size).samples
         torch.testing.assert_close(apart, together, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("sampler", available_samplers())
+def test_rows_of_iterative_operators(sampler: str) -> None:
+    """A blur with real borders, whose functions of A A^T come from Lanczos."""
+    operator = Blur((1, 6, 5), gaussian_kernel(0.6, 3), "unknown")
+    x = torch.rand(2, *operator.in_shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64) - 0.5
+    stated, model = Problem.simulate(x, operator, 0.05), StationaryPrior(StationaryCovariance(spectrum), 1, 0.26)
+    together, apart = (kintsugi.restore(stated, model, sampler, steps=2, batch=size).samples for size in (2, 1))
+    torch.testing.assert_close(apart, together, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("sampler", available_samplers())
@@ -153,7 +163,7 @@ def test_one_measurement_without_a_batch_axis() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("operator", operators())
+@pytest.mark.parametrize("operator", ["mask", "average"])
 @pytest.mark.parametrize("sampler", available_samplers())
 def test_dtype_is_that_of_the_measurement(sampler: str, operator: str, dtype: torch.dtype) -> None:
     seen = set()
@@ -233,6 +243,7 @@ class Nonlinear(Operator):
         return x**2
 
 
+CURVED = Problem(torch.zeros(SHAPE), Nonlinear())
 Call = Callable[[], Any]
 
 
@@ -252,10 +263,7 @@ WRONG: list[tuple[str, Call]] = [
     ("prior", lambda: kintsugi.restore(small_problem(), None)),
     ("problem", lambda: kintsugi.restore(torch.zeros(1, *SHAPE), Untouched())),
     ("operator", lambda: kintsugi.restore(problem(), Untouched())),
-    *(
-        ("operator", lambda s=s: kintsugi.restore(Problem(torch.zeros(SHAPE), Nonlinear()), Untouched(), s))
-        for s in available_samplers()
-    ),
+    *(("operator", lambda s=s: kintsugi.restore(CURVED, Untouched(), s)) for s in available_samplers()),
     *(("nosuch", call(sampler, nosuch=1)) for sampler in available_samplers()),
     ("w", call(CPiGDM(), w=2.0)),
     *(("w", call(s, w=w)) for s in ("cpigdm", "cpigfm", "pigdm", "pigfm") for w in (0.0, -1.0, math.nan, "x", True)),
@@ -308,9 +316,10 @@ def test_an_unstable_method_is_an_error_not_a_picture() -> None:
         kintsugi.restore(stated, mixture(), diverging, steps=5)
 
 
-@pytest.mark.parametrize(
-    "sampler", [DDNM(solver=FirstOrder(0.5)), DDNM(solver=Multistep(0.3, 0.7)), Kintsugi(texture=0.5)]
-)
+SOLVERS = [DDNM(solver=FirstOrder(0.5)), DDNM(solver=Multistep(0.3, 0.7)), Kintsugi(texture=0.5)]
+
+
+@pytest.mark.parametrize("sampler", SOLVERS)
 def test_any_solver_keeps_rows_apart(sampler: Sampler) -> None:
     stated = problem()
     together = kintsugi.restore(stated, prior(), sampler, steps=4, samples=2, batch=6).samples

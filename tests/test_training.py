@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,17 @@ from kintsugi.priors.network import NetworkPrior, load_model
 from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training import loop
 from kintsugi.training.config import TrainConfig
-from kintsugi.training.data import Crops, find_images, image_size, random_crop, split, to_signal, validation_crops
+from kintsugi.training.data import (
+    Crops,
+    find_images,
+    image_size,
+    random_crop,
+    spectrum_crops,
+    split,
+    to_signal,
+    validation_crops,
+)
+from kintsugi.training.interrupt import Interrupt
 from kintsugi.training.loop import learning_rate, train, validate
 from kintsugi.training.loss import DenoisingLoss, LevelWeight, draw_levels
 from kintsugi.training.spectrum import measure_spectrum
@@ -39,10 +52,16 @@ TINY = TrainConfig(
 )
 
 
+def set_stage(patch: pytest.MonkeyPatch) -> None:
+    """On the CPU, also where there is a GPU: sums there are in no fixed order, and runs are compared bit by bit. And
+    with a small measurement of the spectrum at the end of each run, which would take most of the time."""
+    patch.setenv("ACCELERATE_USE_CPU", "true")
+    patch.setattr(loop, "spectrum_crops", partial(spectrum_crops, count=2, size=16))
+
+
 @pytest.fixture(autouse=True)
-def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where there is a GPU: sums there are in no fixed order, and resumption is compared bit by bit."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+def _stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_stage(monkeypatch)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -64,7 +83,7 @@ class Killed(BaseException):
 def straight(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> tuple[NetworkPrior, Path]:
     """A run that nothing interrupted, and its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "true")
+        set_stage(patch)
         output = tmp_path_factory.mktemp("straight")
         return train(pictures, output, TINY, card={"name": "tiny"}), output
 
@@ -109,23 +128,82 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert_same_run(straight, (resumed, tmp_path))
 
 
-def test_lines_logged_after_the_last_checkpoint_are_not_logged_twice(
-    straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+@pytest.mark.parametrize(("dies_at", "kept"), [("loss", 3), ("validation", 6)])
+def test_a_run_killed_at_its_end_logs_nothing_twice_and_nothing_never(
+    dies_at: str, kept: int, straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
 ) -> None:
-    """Killed after the log line and the model of step 6 but before its checkpoint, which is still that of step 3."""
+    """Killed after a log line of step 6: that of the loss comes before its checkpoint, that of the validation after."""
 
     def die(record: dict[str, Any]) -> None:
-        if record["step"] == 6 and "validation" in record:
+        if record["step"] == 6 and dies_at in record:
             raise Killed
 
     with pytest.raises(Killed):
         train(pictures, tmp_path, TINY, report=die, card={"name": "tiny"})
-    assert [r["step"] for r in read_log(tmp_path)] == [3, 3, 6, 6]
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
+    assert read_log(tmp_path)[-1]["step"] == 6
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == kept
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 7, "lo')  # the power failed while a line was written
     resumed = train(pictures, tmp_path, TINY, card={"name": "tiny"})
     assert_same_run(straight, (resumed, tmp_path))
+
+
+def test_a_run_killed_before_its_last_validation_still_logs_it(
+    straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+) -> None:
+    for path in straight[1].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    (tmp_path / "log.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    resumed = train(pictures, tmp_path, TINY, card={"name": "tiny"})
+    assert_same_run(straight, (resumed, tmp_path))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_ctrl_c_finishes_the_step_and_loses_nothing(
+    step: int,
+    straight: tuple[NetworkPrior, Path],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also not the losses since the last line of the log, whose mean is in the next."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def draw(batch: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
+        if generator.initial_seed() == step * 4096:
+            signal.raise_signal(signal.SIGINT)
+        return draw_levels(batch, config, generator)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "draw_levels", draw)
+        train(pictures, tmp_path, TINY, card={"name": "tiny"})
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == step + 1
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = train(pictures, tmp_path, TINY, card={"name": "tiny"})
+    assert_same_run(straight, (resumed, tmp_path))
+
+
+def test_a_second_ctrl_c_breaks_in() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.asked
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_training_in_a_thread_leaves_ctrl_c_alone() -> None:
+    seen = []
+
+    def work() -> None:
+        with Interrupt() as interrupt:
+            seen.append(interrupt.asked)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
 
 
 def test_a_finished_run_is_not_trained_further(
@@ -156,6 +234,9 @@ def test_what_a_run_leaves(straight: tuple[NetworkPrior, Path]) -> None:
     loaded = load_model(output / "model.safetensors")
     for name, value in prior.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value.half().float())
+    assert loaded.spectrum is not None
+    assert prior.spectrum is not None
+    assert torch.equal(loaded.spectrum.values, prior.spectrum.values)
     assert loaded.card["name"] == "tiny"
     assert loaded.card["step"] == 6
     assert loaded.card["validation"] == records[-1]["validation"]
@@ -234,8 +315,10 @@ def test_a_checkpoint_of_another_network_is_refused_in_one_line(
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(pictures: Path, tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(FloatingPointError, match="at step"):
         train(pictures, tmp_path, replace(TINY, lr=1e30, warmup=0, clip=1e30))
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 # Settings
@@ -473,6 +556,26 @@ def test_validation_crops_of_small_images(tmp_path: Path, sizes: list[tuple[int,
         Image.new("RGB", size).save(tmp_path / f"{i}.png")
     crops = validation_crops(find_images(tmp_path), TINY)
     assert crops.shape == (2, 3, expected, expected)
+
+
+def test_crops_for_the_spectrum(tmp_path: Path) -> None:
+    for i, size in enumerate([(60, 41), (30, 200)]):
+        Image.new("RGB", size, (100 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    files = find_images(tmp_path)
+    crops = spectrum_crops(files, TINY, count=5)
+    assert crops.shape == (5, 3, 40, 40)  # as large as the largest image allows, in whole multiples of 4
+    assert bool((crops[:, 0] == -1).all())  # none of the narrow image
+    assert spectrum_crops(files, TINY, count=2, size=16).shape == (2, 3, 16, 16)
+
+
+def test_images_too_small_for_the_spectrum_are_found_before_the_training(tmp_path: Path) -> None:
+    for i, side in enumerate([3, 40, 3, 3]):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{i}.png")
+    _, held_out = split(find_images(tmp_path), 0.25)
+    assert image_size(held_out[0]) == (3, 3)
+    with pytest.raises(InvalidFile, match="held out, and smaller than 4 pixels"):
+        train(tmp_path, tmp_path / "out", replace(TINY, validation_share=0.25))
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 # The loss

@@ -125,3 +125,9 @@ def exact_moments(
     out = sampler.run(prior, problem.with_rows(rows), steps, noise, lambda done, total: None).flatten(1)
     response = out[1:] - out[0]
     return out[0], response.T @ response
+
+
+def order(errors: dict[int, float]) -> float:
+    """The order of convergence: the slope of log error against log steps, its sign turned."""
+    slope, _ = np.polyfit(np.log(list(errors)), np.log(list(errors.values())), 1)
+    return -float(slope)

@@ -26,7 +26,7 @@ from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.conjugate import Coefficients, Frozen, conjugate_coefficients, frozen_quantity, tabulated
 from .base import Report, Sampler, check_number, check_type, start_at
-from .defaults import conjugate_defaults
+from .defaults import pseudo_inverse_defaults
 from .schedule import Schedule, Start
 
 
@@ -69,7 +69,7 @@ class CPiGDM(Sampler):
 
     def settings(self, problem: Problem, steps: int) -> tuple[float, float]:
         """``(w, tau)``: as given, or the defaults that were chosen on held-out training images."""
-        w, tau = conjugate_defaults(self.name, problem, steps)
+        w, tau = pseudo_inverse_defaults(self.name, problem, steps)
         return self.w or w, self.tau or tau
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
@@ -103,12 +103,9 @@ class CPiGDM(Sampler):
             return conjugate_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, rho=rho)
 
         null = coefficients(torch.zeros_like)
-        whole = coefficients(torch.ones_like) if noise2 == 0 else null
+        whole = coefficients(torch.ones_like)
 
-        def measured(lam: Tensor) -> Coefficients:
-            if noise2 == 0:
-                return whole
-
+        def noisy(lam: Tensor) -> Coefficients:
             def rho(eta: Tensor) -> Tensor:
                 r2 = data_variance * eta**2 / (data_variance + eta**2)
                 r2 = r2.to(lam).view(-1, *(1,) * lam.ndim)
@@ -116,7 +113,8 @@ class CPiGDM(Sampler):
 
             return coefficients(rho)
 
-        return _apply(operator, problem.y, z, f, q, null, tabulated(measured))
+        measured = tabulated(noisy) if noise2 > 0 else lambda lam: whole
+        return _apply(operator, problem.y, z, f, q, null, measured)
 
 
 @dataclass(frozen=True)

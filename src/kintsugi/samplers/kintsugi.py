@@ -1,9 +1,9 @@
 """The default: spectral-covariance guidance with a dial from the likeliest image to one with real texture.
 
 The guidance is ``guidance/spectral.py``: one forward a level and no VJP. The solver is ``solvers/tempered.py``, and
-``texture`` in [0, 1] turns all of its settings at once, with T_0 = ``temperature``:
+``texture`` in [0, 1] turns all of its settings at once, with T_0 and e_0 tuned for texture 0:
 
-    keep = correction = texture,    temperature = T_0 + (1 - T_0) texture,    first level = 1 + texture
+    keep = correction = texture,    temperature = T_0 + (1 - T_0) texture,    first level = e_0 + (2 - e_0) texture
 
 * texture 0: noise is drawn afresh at every level, less of it than the denoiser is told. The result is close to the
   posterior mean: the likeliest image, the highest PSNR, and as little invention as the model allows;
@@ -27,6 +27,7 @@ from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.tempered import Tempered
 from .base import Report, Sampler, integrate
+from .defaults import tempered_defaults
 from .schedule import Schedule
 
 
@@ -34,33 +35,41 @@ from .schedule import Schedule
 class Kintsugi(Sampler):
     """The default: spectral-covariance guidance; one forward a step, no VJP; ``texture`` from 0 to 1.
 
-    texture: 0 the likeliest image, 1 a sample with the texture of the real thing. eta: the first noise level, None
-    for ``1 + texture``. end: the last noise level before 0. temperature: how much of the noise that the denoiser
-    expects is drawn at texture 0.
+    texture: 0 the likeliest image, 1 a sample with the texture of the real thing. eta: the first noise level. end:
+    the last noise level before 0. temperature: how much of the noise that the denoiser expects is drawn at texture 0.
+    None for what was tuned for the number of steps.
     """
 
     name: ClassVar[str] = "kintsugi"
 
     texture: float = 0.0
     eta: float | None = None
-    end: float = 0.02
-    temperature: float = 0.4
+    end: float | None = None
+    temperature: float | None = None
     guidance: SpectralCovariance = field(default_factory=SpectralCovariance)
 
     def __post_init__(self) -> None:
-        for name in ("texture", "temperature"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
-        if not self.end > 0:
-            raise InvalidArgument("end", self.end, "a noise level above 0")
-        if self.eta is not None and not self.eta > self.end:
-            raise InvalidArgument("eta", self.eta, f"a noise level above the last, {self.end:g}")
+        if not 0 <= self.texture <= 1:
+            raise InvalidArgument("texture", self.texture, "a number from 0 to 1")
+        if self.temperature is not None and not 0 <= self.temperature <= 1:
+            raise InvalidArgument("temperature", self.temperature, "a number from 0 to 1, or None")
+        if self.end is not None and not self.end > 0:
+            raise InvalidArgument("end", self.end, "a noise level above 0, or None")
+        if self.eta is not None and not self.eta > (self.end or 0.0):
+            raise InvalidArgument("eta", self.eta, "a noise level above the last, or None")
 
     def check(self, prior: Prior, problem: Problem) -> None:
         self.guidance.check(prior, problem)
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        temperature = self.temperature + (1 - self.temperature) * self.texture
+        coldest, eta, end = tempered_defaults(steps)
+        coldest = coldest if self.temperature is None else self.temperature
+        temperature = coldest + (1 - coldest) * self.texture
+        schedule = Schedule(
+            start="gaussian",
+            eta=self.eta or eta + (2 - eta) * self.texture,
+            end=self.end or end,
+            scale=temperature,
+        )
         solver = Tempered(keep=self.texture, temperature=temperature, correction=self.texture)
-        schedule = Schedule(start="gaussian", eta=self.eta or 1 + self.texture, end=self.end, scale=temperature)
         return integrate(prior, problem, self.guidance, solver, schedule, steps, noise, report)

@@ -164,5 +164,7 @@ def spectrum_crops(files: Sequence[Path], config: TrainConfig, count: int = 48, 
     """``(count, 3, size, size)`` in [-1, 1]: random crops of held-out files, drawn as training draws them."""
     short = max(min(image_size(p)) for p in files)
     size = min(size, short // config.net.multiple * config.net.multiple)
+    if size < 1:
+        raise InvalidFile(files[0], f"held out, and smaller than {config.net.multiple} pixels, like all that are")
     crops = Crops(files, replace(config, crop=size, seed=config.seed + 1))
     return torch.stack([crops[i] for i in range(count)])

@@ -74,54 +74,55 @@ def train(
     start = state.load()
     model, optimizer = accelerator.prepare(loss, optimizer)
     state.optimizer = optimizer
-    held_out_crops = validation_crops(held_out, config)
+    # Read now what is needed only at the end: a broken file must not be found after hours of training.
+    held_out_crops, to_measure = validation_crops(held_out, config), spectrum_crops(held_out, config)
     log = _Log(output / "log.jsonl", start, report, accelerator.is_main_process)
 
-    began, running, seen = time.perf_counter(), 0.0, 0
+    began, (running, seen) = time.perf_counter(), state.running
     ranks, rank = accelerator.num_processes, accelerator.process_index
-    interrupt = Interrupt()
-    for step, batch in zip(range(start, config.steps), _batches(crops, start, ranks, rank), strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config) * group["scale"]
-        x0 = batch.to(accelerator.device, memory_format=torch.channels_last)
-        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
-        eta = draw_levels(len(x0), config, generator).to(x0)
-        noise = torch.randn(x0.shape, generator=generator).to(x0)
-        optimizer.zero_grad(set_to_none=True)
-        with accelerator.autocast():
-            value, per_sample = model(x0, noise, eta)
-        if not bool(torch.isfinite(value)):
-            raise FloatingPointError(f"the loss is {value.item()} at step {step}; resume with a smaller --lr")
-        accelerator.backward(value)
-        accelerator.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        average.update_parameters(net)
+    with Interrupt() as interrupt:
+        for step, batch in zip(range(start, config.steps), _batches(crops, start, ranks, rank), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config) * group["scale"]
+            x0 = batch.to(accelerator.device, memory_format=torch.channels_last)
+            generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
+            eta = draw_levels(len(x0), config, generator).to(x0)
+            noise = torch.randn(x0.shape, generator=generator).to(x0)
+            optimizer.zero_grad(set_to_none=True)
+            with accelerator.autocast():
+                value, per_sample = model(x0, noise, eta)
+            if not bool(torch.isfinite(value)):
+                raise FloatingPointError(f"the loss is {value.item()} at step {step}; resume with a smaller --lr")
+            accelerator.backward(value)
+            accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            average.update_parameters(net)
 
-        running, seen = running + float(per_sample.mean()), seen + 1
-        done = step + 1
-        last = done == config.steps
-        if interrupt.asked:
-            if accelerator.is_main_process:
+            running, seen = running + float(per_sample.mean()), seen + 1
+            done = step + 1
+            last = done == config.steps
+            milestone = done % config.save_every == 0 or last
+            if accelerator.is_main_process and milestone:
+                rate = (time.perf_counter() - began) / (done - start)
+                log.write({"step": done, "loss": running / seen, "lr": learning_rate(step, config), "seconds": rate})
+                running, seen = 0.0, 0
+                if done % config.validate_every == 0 and not last:
+                    prior = as_prior(average.module, config, card, done)
+                    scores = validate(prior.to(accelerator.device), held_out_crops, config)
+                    prior.card["validation"] = scores
+                    log.write({"step": done, "validation": scores})
+                    save_model(prior, output / "model.safetensors")
+            if accelerator.is_main_process and (milestone or interrupt.asked):
+                state.running = running, seen
                 state.save(done)
-            interrupt.give_way()
-        if accelerator.is_main_process and (done % config.save_every == 0 or last):
-            rate = (time.perf_counter() - began) / (done - start)
-            log.write({"step": done, "loss": running / seen, "lr": learning_rate(step, config), "seconds": rate})
-            running, seen = 0.0, 0
-            if done % config.validate_every == 0:
-                prior = as_prior(average.module, config, card, done)
-                scores = validate(prior.to(accelerator.device), held_out_crops, config)
-                prior.card["validation"] = scores
-                log.write({"step": done, "validation": scores})
-                save_model(prior, output / "model.safetensors")
-            state.save(done)
-    interrupt.restore()
+            if interrupt.asked:
+                raise KeyboardInterrupt
     prior = as_prior(average.module, config, card, config.steps)
     if accelerator.is_main_process:
         prior.card["validation"] = validate(prior.to(accelerator.device), held_out_crops, config)
-        if start < config.steps:
+        if not log.holds(config.steps, "validation"):
             log.write({"step": config.steps, "validation": prior.card["validation"]})
-        prior.spectrum = measure_spectrum(prior, spectrum_crops(held_out, config))
+        prior.spectrum = measure_spectrum(prior, to_measure)
         save_model(prior.cpu(), output / "model.safetensors")
     return prior.cpu()
 
@@ -181,15 +182,17 @@ class _Sampler(torch.utils.data.Sampler[list[int]]):
 
 
 class _State:
-    """What a checkpoint holds."""
+    """What a checkpoint holds; ``running`` is the sum of the losses since the last line of the log, and how many."""
 
     def __init__(self, loss: DenoisingLoss, average: Any, optimizer: Any, scaler: Any, path: Path) -> None:
         self.loss, self.average, self.optimizer, self.scaler, self.path = loss, average, optimizer, scaler, path
+        self.running = 0.0, 0
 
     def save(self, step: int) -> None:
         """Write everything that step ``step`` and later ones depend on."""
         parts = {
             "step": step,
+            "running": self.running,
             "loss": self.loss.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -210,6 +213,7 @@ class _State:
             self.optimizer.load_state_dict(parts["optimizer"])
             if self.scaler is not None and "scaler" in parts:
                 self.scaler.load_state_dict(parts["scaler"])
+            self.running = parts.get("running", (0.0, 0))
             return int(parts["step"])
         except Exception as error:
             raise InvalidFile(self.path, f"cannot be resumed with these settings ({_one_line(error)})") from error
@@ -219,12 +223,13 @@ def _one_line(error: Exception, limit: int = 200) -> str:
     return " ".join(str(error).split())[:limit]
 
 
-def _step(line: str) -> float:
-    """The step of a line of the log; a line that a crash cut short belongs to no step."""
+def _record(line: str) -> dict[str, Any]:
+    """A line of the log; one that a crash cut short belongs to no step."""
     try:
-        return int(json.loads(line)["step"])
+        record = json.loads(line)
+        return {**record, "step": int(record["step"])}
     except (ValueError, TypeError, KeyError):
-        return math.inf
+        return {"step": math.inf}
 
 
 class _Log:
@@ -232,10 +237,16 @@ class _Log:
 
     def __init__(self, path: Path, start: int, report: Report | None, active: bool) -> None:
         self.path, self.report, self.active = path, report, active
-        if active and path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
+        lines = path.read_text().splitlines() if active and path.exists() else []
+        kept = [line for line in lines if _record(line)["step"] <= start]
+        self.held = {(record["step"], name) for record in map(_record, kept) for name in record}
+        if lines:
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in kept))
+
+    def holds(self, step: int, name: str) -> bool:
+        """Whether there is a line for ``step`` with an entry ``name``."""
+        return (step, name) in self.held
 
     def write(self, record: dict[str, Any]) -> None:
         """Append ``record`` as a line, and report it."""
@@ -243,5 +254,6 @@ class _Log:
             return
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        self.held |= {(record["step"], name) for name in record}
         if self.report is not None:
             self.report(record)

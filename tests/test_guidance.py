@@ -23,6 +23,7 @@ from kintsugi.operators import (
     StationaryCovariance,
     gaussian_kernel,
 )
+from kintsugi.operators.base import Accuracy
 from kintsugi.paths import VP, FlowMatching, Path
 from kintsugi.priors import MixturePrior, StationaryPrior
 from kintsugi.priors.oracles import dense_matrix
@@ -190,7 +191,7 @@ def test_spectral_guidance_is_the_posterior_mean(name: str, noise: float) -> Non
     wanted = np.linalg.solve(precision, (z / eta**2 + y @ matrix / noise**2).T).T
 
     problem = Problem(torch.from_numpy(y).view(-1, *op.out_shape), op, noise)
-    guidance = SpectralCovariance(tolerance=1e-11, iterations=2000)
+    guidance = SpectralCovariance(Accuracy(1e-11, 2000))
     ours, _ = guidance(prior, problem, torch.from_numpy(z).view(-1, *shape), eta, guidance.init(prior, problem))
     np.testing.assert_allclose(ours.flatten(1).numpy(), wanted, rtol=0, atol=1e-7 * np.abs(wanted).max())
 
@@ -211,7 +212,7 @@ def test_spectral_guidance_without_noise(name: str) -> None:
     wanted = d + (y - d @ matrix.T) @ np.linalg.pinv(matrix @ error @ matrix.T, rcond=1e-10) @ matrix @ error
 
     problem = Problem(torch.from_numpy(y).view(-1, *op.out_shape), op)
-    ours, _ = SpectralCovariance(1e-11, 2000)(prior, problem, torch.from_numpy(z).view(-1, *shape), eta, None)
+    ours, _ = SpectralCovariance(Accuracy(1e-11, 2000))(prior, problem, torch.from_numpy(z).view(-1, *shape), eta, None)
     scale = float(np.abs(wanted).max())
     np.testing.assert_allclose(ours.flatten(1).numpy(), wanted, rtol=0, atol=1e-4 * scale)
     np.testing.assert_allclose(ours.flatten(1).numpy() @ matrix.T, y, rtol=0, atol=1e-4 * scale)
@@ -240,7 +241,7 @@ def test_gaussian_estimate_is_the_posterior_mean_without_a_network() -> None:
     gain = np.linalg.solve(matrix @ covariance @ matrix.T + 0.04 * np.eye(len(matrix)), matrix @ covariance)
     wanted = level + (y - level @ matrix.T) @ gain
     problem = Problem(torch.from_numpy(y).view(-1, *COLOUR), op, 0.2)
-    ours = gaussian_estimate(prior, problem, tolerance=1e-10, iterations=2000).flatten(1).numpy()
+    ours = gaussian_estimate(prior, problem, Accuracy(1e-10, 2000)).flatten(1).numpy()
     np.testing.assert_allclose(ours, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max())
 
 
@@ -252,7 +253,7 @@ def test_conjugate_gradients_bounds_are_loose_but_safe() -> None:
     z, y = (torch.randn(2, *COLOUR, generator=generator, dtype=torch.float64) for _ in range(2))
     problem = Problem(op(y), op, 0.05)
     default, _ = SpectralCovariance()(prior, problem, z, 0.4, None)
-    exact, _ = SpectralCovariance(1e-11, 2000)(prior, problem, z, 0.4, None)
+    exact, _ = SpectralCovariance(Accuracy(1e-11, 2000))(prior, problem, z, 0.4, None)
     plain = prior.denoise(z, torch.full((2,), 0.4, dtype=torch.float64))
     assert float((default - exact).norm()) < 0.05 * float((exact - plain).norm())
 
@@ -276,6 +277,6 @@ def test_settings_are_checked(w: float) -> None:
     with pytest.raises(InvalidArgument, match="w"):
         PiGDM(w)
     with pytest.raises(InvalidArgument, match="tolerance"):
-        SpectralCovariance(tolerance=w)
+        Accuracy(tolerance=w)
     with pytest.raises(InvalidArgument, match="iterations"):
-        SpectralCovariance(iterations=0)
+        Accuracy(iterations=0)

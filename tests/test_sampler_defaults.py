@@ -33,7 +33,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 # its beginning, so that a factor of two in the spread leaves it.
 BOUNDS: dict[tuple[str, int], tuple[float, float, float]] = {
     ("kintsugi, likeliest", 5): (0.05, 0.15, 0.29),
-    ("kintsugi, likeliest", 20): (0.05, 0.24, 0.45),
+    ("kintsugi, likeliest", 20): (0.05, 0.2, 0.37),
     ("kintsugi, textured", 5): (0.05, 0.9, 1.12),
     ("kintsugi, textured", 20): (0.05, 0.93, 1.07),
     ("cpigdm", 5): (0.6, 0.55, 0.9),

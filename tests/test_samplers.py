@@ -19,6 +19,7 @@ from kintsugi.guidance import PiGDM as PiGDMGuidance
 from kintsugi.guidance import SpectralCovariance
 from kintsugi.guidance.base import Guidance
 from kintsugi.noise import RowNoise
+from kintsugi.operators.base import Accuracy
 from kintsugi.priors import Prior
 from kintsugi.problem import Problem
 from kintsugi.samplers import DDNM, CPiGDM, CPiGFM, PiGDM, PiGFM, Sampler, Schedule
@@ -184,7 +185,7 @@ def test_the_right_covariance_gives_the_posterior(gaussian: Gaussian, problem: s
         name = "exact"
 
         def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-            guidance = SpectralCovariance(tolerance=1e-10, iterations=1000)
+            guidance = SpectralCovariance(Accuracy(1e-10, 1000))
             schedule = Schedule(start="zero", eta=80.0, end=0.005, grid="karras")
             return integrate(prior, problem, guidance, Multistep(), schedule, steps, noise, report)
 

@@ -1,6 +1,6 @@
 """Measurements: see ``base`` for the calculus and ``linear`` for the degradations by name."""
 
-from .base import LinearOperator, Operator, check_adjoint, check_pinv
+from .base import Accuracy, LinearOperator, Operator, check_adjoint, check_pinv
 from .covariance import StationaryCovariance
 from .kernels import bicubic_kernel, gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
 from .linear import Bicubic, BlockAverage, Blur, Grey, Identity
@@ -8,6 +8,7 @@ from .selection import Crop, Mask
 from .stationary import Stationary
 
 __all__ = [
+    "Accuracy",
     "Bicubic",
     "BlockAverage",
     "Blur",

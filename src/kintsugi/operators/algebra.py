@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Function, LinearOperator
+from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator
 from .covariance import StationaryCovariance
 from .iterative import lanczos
 from .selection import Crop, Mask, solve_selected
@@ -89,23 +89,11 @@ class Composed(LinearOperator):
         covariance: StationaryCovariance,
         sigma2: float,
         r: Tensor,
-        *,
-        start: Tensor | None = None,
-        tolerance: float = 1e-3,
-        iterations: int = 100,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         if isinstance(self.inner, Stationary) and isinstance(self.outer, Mask | Crop):
-            return solve_selected(
-                self.outer,
-                self.inner,
-                covariance,
-                sigma2,
-                r,
-                start=start,
-                tolerance=tolerance,
-                iterations=iterations,
-            )
-        return super().solve_normal(covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations)
+            return solve_selected(self.outer, self.inner, covariance, sigma2, r, accuracy)
+        return super().solve_normal(covariance, sigma2, r, accuracy)
 
 
 class Scaled(LinearOperator):
@@ -148,14 +136,8 @@ class Scaled(LinearOperator):
         covariance: StationaryCovariance,
         sigma2: float,
         r: Tensor,
-        *,
-        start: Tensor | None = None,
-        tolerance: float = 1e-3,
-        iterations: int = 100,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         square = self.scale**2
-        start = None if start is None else start * square
-        u = self.operator.solve_normal(
-            covariance, sigma2 / square, r, start=start, tolerance=tolerance, iterations=iterations
-        )
+        u = self.operator.solve_normal(covariance, sigma2 / square, r, accuracy)
         return u / square

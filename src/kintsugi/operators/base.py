@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import operator as python_operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +33,23 @@ if TYPE_CHECKING:
 
 Function = Callable[[Tensor], Tensor]
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Where conjugate gradients stop: at a relative residual of ``tolerance``, or after ``iterations``."""
+
+    tolerance: float = 1e-3
+    iterations: int = 100
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < 1:
+            raise InvalidArgument("tolerance", self.tolerance, "a number between 0 and 1")
+        if self.iterations < 1:
+            raise InvalidArgument("iterations", self.iterations, "an integer of at least 1")
+
+
+DEFAULT_ACCURACY = Accuracy()
 
 
 class Operator:
@@ -122,15 +140,11 @@ class LinearOperator(Operator):
         covariance: StationaryCovariance,
         sigma2: float,
         r: Tensor,
-        *,
-        start: Tensor | None = None,
-        tolerance: float = 1e-3,
-        iterations: int = 100,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         """``(A C A^T + sigma2 I)^{-1} r`` for a stationary covariance C; shape (B, *out_shape).
 
-        Closed form where ``A`` is diagonal in Fourier, conjugate gradients elsewhere, from ``start`` to a relative
-        residual of ``tolerance`` or ``iterations``, whichever is first.
+        Closed form where ``A`` is diagonal in Fourier, conjugate gradients to ``accuracy`` elsewhere.
         """
         from .iterative import conjugate_gradients
 
@@ -139,19 +153,17 @@ class LinearOperator(Operator):
         def matvec(u: Tensor) -> Tensor:
             return self(covariance(self.adjoint(u))) + sigma2 * u
 
-        return conjugate_gradients(matvec, r, start=start, tolerance=tolerance, iterations=iterations)
+        return conjugate_gradients(matvec, r, tolerance=accuracy.tolerance, iterations=accuracy.iterations)
 
     def gain(
         self,
         covariance: StationaryCovariance,
         sigma2: float,
         r: Tensor,
-        *,
-        tolerance: float = 1e-3,
-        iterations: int = 100,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         """``C A^T (A C A^T + sigma2 I)^{-1} r``: what a residual says about the signal; shape (B, *in_shape)."""
-        u = self.solve_normal(covariance, sigma2, r, tolerance=tolerance, iterations=iterations)
+        u = self.solve_normal(covariance, sigma2, r, accuracy)
         return covariance(self.adjoint(u))
 
     def __matmul__(self, inner: LinearOperator) -> LinearOperator:

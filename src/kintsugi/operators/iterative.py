@@ -76,22 +76,22 @@ def lanczos(
     reorthogonalisation and the function is applied to the small tridiagonal matrix. A row is done when its result moves
     by less than ``tolerance`` (relative) over four more vectors, or when its space is exhausted.
     """
-    size = u[0].numel()
-    norm = u.flatten(1).norm(dim=1)
-    ones = (-1,) + (1,) * (u.ndim - 1)
-    basis = [u / norm.clamp_min(1e-30).view(ones)]
+    flat = u.flatten(1)
+    norm = flat.norm(dim=1)
+    limit = min(iterations, flat.shape[1])
+    basis = u.new_empty((len(u), limit, flat.shape[1]))  # memory is only taken when a vector is written
+    basis[:, 0] = flat / norm.clamp_min(1e-30)[:, None]
     alphas: list[Tensor] = []
     betas: list[Tensor] = []
     weights = torch.zeros((len(u), 0), dtype=torch.float64)
     settled = torch.zeros(len(u), dtype=torch.bool)
-    limit = min(iterations, size)
     for k in range(limit):
-        w = matvec(basis[-1])
-        alphas.append(row_dot(w, basis[-1]))
-        for _ in range(2):  # twice is enough (Parlett)
-            for v in basis:
-                w = w - row_dot(w, v).view(ones) * v
-        beta = w.flatten(1).norm(dim=1)
+        known = basis[:, : k + 1]
+        w = matvec(basis[:, k].view(u.shape)).flatten(1)
+        alphas.append((w * basis[:, k]).sum(1))
+        for _ in range(2):  # twice is enough (Parlett); row by row, since batched products round otherwise
+            w = torch.stack([row - (v @ row) @ v for v, row in zip(known, w, strict=True)])
+        beta = w.norm(dim=1)
         scale = torch.stack(alphas, 1).abs().amax(1)
         dead = beta <= 1e-6 * scale if u.dtype == torch.float32 else beta <= 1e-13 * scale
         done = bool((dead.cpu() | settled).all()) or k + 1 == limit
@@ -101,12 +101,9 @@ def lanczos(
             change = (weights - before).norm(dim=1) / weights.norm(dim=1).clamp_min(1e-300)
             settled = settled | dead.cpu() | (change < tolerance)
             if done or bool(settled.all()):
-                out = torch.zeros_like(u)
-                for j, v in enumerate(basis):
-                    out = out + (norm * weights[:, j].to(norm)).view(ones) * v
-                return out
+                return (norm[:, None, None] * (weights.to(norm)[:, None] @ known))[:, 0].view(u.shape)
         betas.append(torch.where(dead, 0.0, beta))
-        basis.append(torch.where(dead.view(ones), 0.0, w / beta.clamp_min(1e-30).view(ones)))
+        basis[:, k + 1] = torch.where(dead[:, None], 0.0, w / beta.clamp_min(1e-30)[:, None])
     raise AssertionError("unreachable: the last pass returns")
 
 

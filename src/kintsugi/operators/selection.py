@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Function, LinearOperator, Shape, check_shape, restricted_all, signal_shape
+from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator, Shape, check_shape, restricted_all, signal_shape
 from .covariance import StationaryCovariance, frequency_radius
 from .iterative import conjugate_gradients
 from .stationary import Stationary
@@ -67,31 +67,26 @@ class Mask(LinearOperator):
         covariance: StationaryCovariance,
         sigma2: float,
         r: Tensor,
-        *,
-        start: Tensor | None = None,
-        tolerance: float = 1e-3,
-        iterations: int = 100,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
-        return solve_selected(
-            self, self._identity, covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
-        )
+        return solve_selected(self, self._identity, covariance, sigma2, r, accuracy)
 
     def gain(
         self,
         covariance: StationaryCovariance,
         sigma2: float,
         r: Tensor,
-        *,
-        tolerance: float = 1e-3,
-        iterations: int = 100,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
+        check_shape("r", r, self.out_shape)
         values = covariance.values(r)
-        # Where the noise is far below the smallest variance of the prior, the measured samples are as good as exact.
-        if self._binary and sigma2 < 0.1 * float(values.min()):
-            return self._fill(values, r * self._weights.to(r), tolerance, iterations)
-        return super().gain(covariance, sigma2, r, tolerance=tolerance, iterations=iterations)
+        # Where the noise is far below the smallest variance of the prior, the measured samples are as good as exact:
+        # to about one per cent.
+        if self._binary and sigma2 < 0.02 * float(values.min()):
+            return self._fill(values, r * self._weights.to(r), accuracy)
+        return super().gain(covariance, sigma2, r, accuracy)
 
-    def _fill(self, values: Tensor, r: Tensor, tolerance: float, iterations: int) -> Tensor:
+    def _fill(self, values: Tensor, r: Tensor, accuracy: Accuracy) -> Tensor:
         """``r`` where measured and its conditional mean ``-(Q_uu)^{-1} Q_um r`` in the holes u, with ``Q = C^{-1}``.
 
         The same as ``C M (M C M)^{-1} r``, but the system is on the holes, whose extent bounds its condition: errors
@@ -114,7 +109,11 @@ class Mask(LinearOperator):
             return hole * StationaryCovariance.multiply(v, capped)
 
         filled = conjugate_gradients(
-            precision, -precision(r), precondition=precondition, tolerance=tolerance, iterations=iterations
+            precision,
+            -precision(r),
+            precondition=precondition,
+            tolerance=accuracy.tolerance,
+            iterations=accuracy.iterations,
         )
         return r + filled
 
@@ -157,10 +156,7 @@ def solve_selected(
     covariance: StationaryCovariance,
     sigma2: float,
     r: Tensor,
-    *,
-    start: Tensor | None,
-    tolerance: float,
-    iterations: int,
+    accuracy: Accuracy,
 ) -> Tensor:
     """``(E T E^T + sigma2 I)^{-1} r`` with ``E`` a selection and ``T = A C A^T`` of a circular ``A``.
 
@@ -171,9 +167,7 @@ def solve_selected(
     check_shape("r", r, select.out_shape)
     normal = inner.normal_eigenvalues(covariance, r)
     if normal is None:
-        return LinearOperator.solve_normal(
-            select @ inner, covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations
-        )
+        return LinearOperator.solve_normal(select @ inner, covariance, sigma2, r, accuracy)
     values, basis = normal
     # A noiseless measurement of a smooth prior is singular in the precision of the tensors.
     sigma2 = max(sigma2, 8 * torch.finfo(r.dtype).eps * float(values.max()))
@@ -190,5 +184,5 @@ def solve_selected(
         return balance * select(inner.diagonal((inverse,), basis, (select.adjoint(balance * u),)))
 
     return conjugate_gradients(
-        matvec, r, precondition=precondition, start=start, tolerance=tolerance, iterations=iterations
+        matvec, r, precondition=precondition, tolerance=accuracy.tolerance, iterations=accuracy.iterations
     )

@@ -22,7 +22,18 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Function, LinearOperator, Shape, check_shape, per_axis, restricted_all, signal_shape, spatial
+from .base import (
+    DEFAULT_ACCURACY,
+    Accuracy,
+    Function,
+    LinearOperator,
+    Shape,
+    check_shape,
+    per_axis,
+    restricted_all,
+    signal_shape,
+    spatial,
+)
 from .covariance import StationaryCovariance, frequency_radius
 
 
@@ -67,8 +78,6 @@ class Stationary(LinearOperator):
         self.out_shape = (self.colour.shape[0], *self.small)
         self._kept: Any = (..., *(slice(None, None, s) for s in self.factor))
         self._mixes = not torch.equal(self.colour, torch.eye(channels, dtype=torch.float64))
-        half = size[-1] // 2 + 1
-        self._transfer = None if transfer is None else transfer[..., :half].to(torch.complex128)
         power = torch.ones(self.size, dtype=torch.float64) if transfer is None else transfer.abs().double() ** 2
         colours, self._basis = torch.linalg.eigh(self.colour @ self.colour.T)
         eigenvalues = self.fold(power)
@@ -80,6 +89,8 @@ class Stationary(LinearOperator):
         precision = torch.float64 if math.prod(self.size) <= 2**14 else torch.float32
         self._eigenvalues = (eigenvalues if self._flat is None else eigenvalues.flatten()[:1]).to(precision)
         self._power = None if transfer is None else power.to(precision)
+        half = size[-1] // 2 + 1
+        self._transfer = None if transfer is None else transfer[..., :half].to(precision.to_complex())
 
     @property
     def flat(self) -> float | None:
@@ -90,7 +101,8 @@ class Stationary(LinearOperator):
         """The transfer function on the full grid, complex128."""
         if self._transfer is None:
             return torch.ones(self.size, dtype=torch.complex128)
-        return torch.fft.fftn(torch.fft.irfftn(self._transfer, s=self.size, dim=_dims(self.size)))
+        kernel = torch.fft.irfftn(self._transfer.to(torch.complex128), s=self.size, dim=_dims(self.size))
+        return torch.fft.fftn(kernel)
 
     def fold(self, values: Tensor) -> Tensor:
         """The mean over aliases of a real even function on the full grid (..., *size); (..., *half of small)."""
@@ -184,15 +196,12 @@ class Stationary(LinearOperator):
         covariance: StationaryCovariance,
         sigma2: float,
         r: Tensor,
-        *,
-        start: Tensor | None = None,
-        tolerance: float = 1e-3,
-        iterations: int = 100,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         check_shape("r", r, self.out_shape)
         normal = self.normal_eigenvalues(covariance, r)
         if normal is None:
-            return super().solve_normal(covariance, sigma2, r, start=start, tolerance=tolerance, iterations=iterations)
+            return super().solve_normal(covariance, sigma2, r, accuracy)
         values, basis = normal
         floor = torch.finfo(r.dtype).eps * float(values.max())
         return self.diagonal((1 / (values + max(sigma2, floor)),), basis, (r,))

@@ -43,11 +43,7 @@ class Multistep(Solver):
     def step(self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise) -> tuple[Tensor, Any]:
         if c == 0:
             return d, None
-        h = math.log(a / c)
-        extrapolated = d
-        if memory is not None and self.correction > 0:
-            before, h_before = memory
-            extrapolated = d + (0.5 * self.correction * h / h_before) * (d - before)
+        extrapolated, memory = extrapolate(d, a, c, memory, self.correction)
         # d z = [(1 + k)(z - D) / eta] d eta + sqrt(2 k eta) dw with k = churn^2: decay (c/a)^(1+k), exact variance.
         k = self.churn**2
         decay = (c / a) ** (1 + k)
@@ -55,4 +51,13 @@ class Multistep(Solver):
         if k > 0:
             variance = c**2 * (1 - (c / a) ** (2 * k))
             out = out + math.sqrt(variance) * noise.normal_like(z)
-        return out, (d, h)
+        return out, memory
+
+
+def extrapolate(d: Tensor, a: float, c: float, memory: Any, correction: float) -> tuple[Tensor, Any]:
+    """``D~`` for the step from ``a`` to ``c``, and the memory ``(D, h)`` for the next one."""
+    h = math.log(a / c)
+    if memory is None or correction == 0:
+        return d, (d, h)
+    before, h_before = memory
+    return d + (0.5 * correction * h / h_before) * (d - before), (d, h)

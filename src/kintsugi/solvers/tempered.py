@@ -23,6 +23,7 @@ from torch import Tensor
 from ..errors import InvalidArgument
 from ..noise import RowNoise
 from .base import Solver
+from .multistep import extrapolate
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,9 @@ class Tempered(Solver):
     def step(self, z: Tensor, d: Tensor, a: float, c: float, memory: Any, noise: RowNoise) -> tuple[Tensor, Any]:
         if c == 0:
             return d, None
-        h = math.log(a / c)
-        extrapolated = d
-        if memory is not None and self.correction > 0:
-            before, h_before = memory
-            extrapolated = d + (0.5 * self.correction * h / h_before) * (d - before)
+        extrapolated, memory = extrapolate(d, a, c, memory, self.correction)
         out = extrapolated + (self.keep * c / a) * (z - extrapolated)
         fresh = self.temperature * c * math.sqrt(1 - self.keep**2)
         if fresh > 0:
             out = out + fresh * noise.normal_like(z)
-        return out, (d, h)
+        return out, memory

@@ -521,9 +521,10 @@ def test_broken_images_are_named(tmp_path: Path) -> None:
         validation_crops(files, TINY)
 
 
-def test_deep_images_are_refused_instead_of_clipped_to_white(tmp_path: Path) -> None:
-    Image.fromarray(np.full((32, 32), 1000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(InvalidFile, match=r"deep\.png.*more than 8 bits"):
+@pytest.mark.parametrize(("kind", "name"), [(np.uint16, "deep.png"), (np.float32, "deep.tif"), (np.int32, "deep.tif")])
+def test_deep_images_are_refused_instead_of_clipped_to_white(tmp_path: Path, kind: type, name: str) -> None:
+    Image.fromarray(np.full((32, 32), 1000, dtype=kind)).save(tmp_path / name)
+    with pytest.raises(InvalidFile, match=r"deep\..*more than 8 bits"):
         Crops(find_images(tmp_path), TINY)[0]
 
 

@@ -88,22 +88,24 @@ class CPiGDM(Sampler):
         self, prior: Prior, operator: LinearOperator, problem: Problem, z: Tensor, a: float, c: float, w: float
     ) -> Tensor:
         noise2, data_variance = problem.noise**2, prior.data_variance
-        q = None
-        if self.jacobian:
-            d, vjp = prior.denoise_vjp(z, levels_like(z, a))
+        level = levels_like(z, a)
+        d, vjp = prior.denoise_vjp(z, level) if self.jacobian else (prior.denoise(z, level), None)
+        az, ad = operator(z), operator(d)
+        f, to_frozen = frozen_quantity(prior.path, self.frozen, z, d, a)
+        af, _ = frozen_quantity(prior.path, self.frozen, az, ad, a)
+        vectors, measured_vectors = [z, f], [az, af, problem.y]
+        if vjp is not None:
             r2 = isotropic_variance(data_variance, a)
-            u = operator.adjoint(operator.solve(1.0, noise2 / r2, problem.y - operator(d)))
-            f, to_frozen = frozen_quantity(prior.path, self.frozen, z, d, a)
+            u = operator.adjoint(operator.solve(1.0, noise2 / r2, problem.y - ad))
             q = to_frozen(u, vjp(u))
-        else:
-            d = prior.denoise(z, levels_like(z, a))
-            f, _ = frozen_quantity(prior.path, self.frozen, z, d, a)
+            vectors.append(q)
+            measured_vectors.append(operator(q))
 
         def coefficients(rho: Callable[[Tensor], Tensor]) -> Coefficients:
             return conjugate_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, rho=rho)
 
-        null = coefficients(torch.zeros_like)
-        whole = coefficients(torch.ones_like)
+        # The filter is 0 off the range of A^T, and without noise 1 on it.
+        null, whole = coefficients(lambda eta: torch.stack((torch.zeros_like(eta), torch.ones_like(eta)), 1)).unbind()
 
         def noisy(lam: Tensor) -> Coefficients:
             def rho(eta: Tensor) -> Tensor:
@@ -114,7 +116,7 @@ class CPiGDM(Sampler):
             return coefficients(rho)
 
         measured = tabulated(noisy) if noise2 > 0 else lambda lam: whole
-        return _apply(operator, problem.y, z, f, q, null, measured)
+        return _apply(operator, vectors, measured_vectors, null, measured)
 
 
 @dataclass(frozen=True)
@@ -132,26 +134,25 @@ class CPiGFM(CPiGDM):
 
 def _apply(
     operator: LinearOperator,
-    y: Tensor,
-    z: Tensor,
-    f: Tensor,
-    q: Tensor | None,
+    vectors: list[Tensor],
+    measured_vectors: list[Tensor],
     null: Coefficients,
     measured: Callable[[Tensor], Coefficients],
 ) -> Tensor:
-    """``sum_i c_i(A^T A) v_i + c_y(A^T A) A^+ y``: null-space coefficients everywhere, corrected on the range."""
-    out = float(null.z) * z + float(null.frozen) * f
-    us = [operator(z), operator(f), y]
-    if q is not None:
-        out = out + float(null.vjp) * q
-        us.append(operator(q))
+    """``sum_i c_i(A^T A) v_i + c_y(A^T A) A^+ y``: null-space coefficients everywhere, corrected on the range.
+
+    ``vectors`` are z, F and, with a VJP, q; ``measured_vectors`` are A z, A F, y and A q.
+    """
 
     def h(lam: Tensor) -> list[Tensor]:
         on = measured(lam)
         functions = [on.z - null.z.to(on.z), on.frozen - null.frozen.to(on.z), on.data, on.vjp - null.vjp.to(on.z)]
-        return [values / lam for values in functions[: len(us)]]
+        return [values / lam for values in functions[: len(measured_vectors)]]
 
-    return out + operator.adjoint(operator.gram_sum(h, us))
+    out = operator.adjoint(operator.gram_sum(h, measured_vectors))
+    for factor, vector in zip((null.z, null.frozen, null.vjp), vectors, strict=False):
+        out = torch.add(out, vector, alpha=float(factor))
+    return out
 
 
 def with_defaults(sampler: CPiGDM, problem: Problem, steps: int) -> CPiGDM:

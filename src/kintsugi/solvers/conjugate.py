@@ -57,6 +57,11 @@ class Coefficients:
     data: Tensor
     vjp: Tensor
 
+    def unbind(self) -> list[Coefficients]:
+        """One for each entry along the first axis."""
+        columns = zip(self.z, self.frozen, self.data, self.vjp, strict=True)
+        return [Coefficients(*column) for column in columns]
+
 
 @functools.lru_cache(maxsize=1)
 def _quadrature() -> tuple[Tensor, Tensor, Tensor]:
@@ -87,8 +92,8 @@ def conjugate_coefficients(
     have the shape () or ``shape`` and the dtype of ``rho``'s values.
     """
     if frozen == "data" and c == 0:  # K is concentrated at the end point, and z_0 = D
-        zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-        return Coefficients(zero, one, zero, zero)
+        zero = torch.zeros_like(rho(torch.ones(NODES, dtype=torch.float64))[0])
+        return Coefficients(zero, zero + 1, zero, zero)
     _, weights, running = _quadrature()
     eta, slope = _nodes(path, frozen, a, c, w)
     alpha = path.alpha_of_eta(eta)
@@ -170,12 +175,14 @@ def tabulated(of: Callable[[Tensor], Coefficients], size: int = 4096) -> Callabl
         high = max(high, low + 1e-6)
         at = of(torch.exp(low + (high - low) * nodes))
         place = ((lam.log() - low) * ((size - 1) / (high - low))).clamp(0, size - 1)
-        below = place.long().clamp_max(size - 2)
-        frac = place - below
+        below = place.int().clamp_max(size - 2)
+        frac = (place - below).flatten()
+        below = below.flatten()
 
         def look_up(values: Tensor) -> Tensor:
             values = (refine @ values).to(lam)
-            return torch.lerp(values[below], values[below + 1], frac)
+            first, step = (v.index_select(0, below) for v in (values, values.diff()))
+            return torch.addcmul(first, step, frac).view(lam.shape)
 
         return Coefficients(*(look_up(v) for v in (at.z, at.frozen, at.data, at.vjp)))
 

@@ -32,7 +32,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 # posterior standard deviations; loose enough for settings that are tuned on photographs. An interval ends below twice
 # its beginning, so that a factor of two in the spread leaves it.
 BOUNDS: dict[tuple[str, int], tuple[float, float, float]] = {
-    ("kintsugi, likeliest", 5): (0.05, 0.15, 0.29),
+    ("kintsugi, likeliest", 5): (0.05, 0.11, 0.2),
     ("kintsugi, likeliest", 20): (0.05, 0.2, 0.37),
     ("kintsugi, textured", 5): (0.05, 0.9, 1.12),
     ("kintsugi, textured", 20): (0.05, 0.93, 1.07),
@@ -47,6 +47,8 @@ BOUNDS: dict[tuple[str, int], tuple[float, float, float]] = {
     ("ddnm", 5): (0.6, 0.55, 0.95),
     ("ddnm", 20): (0.6, 0.8, 1.1),
 }
+# At texture 0 the temperature depends on the noise, and the spread with it.
+NOISY_BOUNDS = {("kintsugi, likeliest", 5): (0.05, 0.15, 0.29), ("kintsugi, likeliest", 20): (0.05, 0.4, 0.75)}
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +72,15 @@ def measure(gaussian: Gaussian, method: str, problem: str, steps: int) -> tuple[
 def test_every_sampler_is_held_to_bounds() -> None:
     assert {name for name, _ in METHODS.values()} == set(available_samplers())
     assert set(BOUNDS) == {(method, steps) for method in METHODS for steps in (5, 20)}
-    assert all(high < 2 * low for _, low, high in BOUNDS.values())
+    assert all(high < 2 * low for _, low, high in (*BOUNDS.values(), *NOISY_BOUNDS.values()))
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize(("method", "steps"), BOUNDS)
 def test_defaults_are_near_the_posterior(gaussian: Gaussian, method: str, steps: int, problem: str) -> None:
     largest, low, high = BOUNDS[method, steps]
+    if problem.startswith("noisy"):
+        largest, low, high = NOISY_BOUNDS.get((method, steps), BOUNDS[method, steps])
     error, spread = measure(gaussian, method, problem, steps)
     assert error < largest
     assert low < spread < high

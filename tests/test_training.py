@@ -249,6 +249,7 @@ def test_the_seed_matters(straight: tuple[NetworkPrior, Path], pictures: Path, t
     assert not torch.equal(other.net.stem.weight, straight[0].net.stem.weight)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(pictures: Path, tmp_path: Path) -> None:
     """A few seconds on smooth pictures; what the network is given for free is the Wiener filter of white data."""
     config = replace(
@@ -704,3 +705,26 @@ def test_spectrum_separates_luma_from_chroma() -> None:
     luma, chroma = spectrum.values[0, wide].T
     assert float(luma.mean()) == pytest.approx(1.0, rel=0.08)
     assert float(chroma.mean()) == pytest.approx(0.25, rel=0.08)
+
+
+# Starting from a model
+
+
+def test_a_run_begins_with_the_weights_of_a_model(
+    straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+) -> None:
+    """At a learning rate of nearly 0 the new model is the old one, rounded to float16."""
+    still = replace(TINY, steps=1, lr=1e-12, seed=5)
+    model = straight[1] / "model.safetensors"
+    fine_tuned = train(pictures, tmp_path, still, start_from=model)
+    for name, weight in load_model(model).net.state_dict().items():
+        torch.testing.assert_close(fine_tuned.net.state_dict()[name], weight, rtol=0, atol=1e-9)
+    assert not torch.equal(fine_tuned.net.head.weight, train(pictures, tmp_path / "b", still).net.head.weight)
+
+
+def test_a_model_of_another_architecture_is_named(
+    straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+) -> None:
+    other = replace(TINY, net=UNetConfig(widths=(4, 8), blocks=(1, 1), embedding=8))
+    with pytest.raises(InvalidArgument, match="start_from"):
+        train(pictures, tmp_path, other, start_from=straight[1] / "model.safetensors")

@@ -34,6 +34,9 @@ def train(
     widths: Annotated[str | None, typer.Option(help="Channels of each level of the network, as in 32,64,128.")] = None,
     blocks: Annotated[str | None, typer.Option(help="Blocks of each level of the network, as in 1,2,2.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", min=0)] = None,
+    start_from: Annotated[
+        str | None, typer.Option(help="Begin with the weights of this model: a name of 'kintsugi priors', or a file.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another field of TrainConfig; repeatable.")
     ] = None,
@@ -41,7 +44,7 @@ def train(
     """Train a model on a folder of pictures, or go on with an interrupted run.
 
     A run whose output folder holds a checkpoint continues from it, at the exact step. Options that are not given have
-    the defaults of TrainConfig. Ctrl-C loses what came after the last checkpoint, nothing else.
+    the defaults of TrainConfig. Ctrl-C finishes the step, saves and stops.
     """
     given = {
         "steps": steps, "batch": batch, "crop": crop, "lr": lr, "warmup": warmup, "ema": ema, "seed": seed,
@@ -53,13 +56,14 @@ def train(
         import accelerate  # noqa: F401
     except ImportError as error:
         raise InvalidArgument("train", "no accelerate", "pip install 'kintsugi-diffusion[train]'") from error
+    from ..priors import prior_path
     from ..training.loop import train as run
 
     if output.exists() and not output.is_dir():
         raise InvalidArgument("output", output, "a folder, new or with a run to go on with")
     resumed = (output / "checkpoint.pt").exists()
     print(f"{'going on with' if resumed else 'starting'} {output}, {config.steps} steps", flush=True)
-    run(folder, output, config, report=_report)
+    run(folder, output, config, start_from=start_from and prior_path(start_from), report=_report)
     print(f"{output / 'model.safetensors'}: trained for {config.steps} steps")
 
 

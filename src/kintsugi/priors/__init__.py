@@ -24,11 +24,16 @@ def load_prior(name: str | os.PathLike[str]) -> NetworkPrior:
 
     Float32, on the CPU, frozen. Files are read as safetensors; nothing is unpickled.
     """
+    return load_model(prior_path(name))
+
+
+def prior_path(name: str | os.PathLike[str]) -> Path:
+    """The file of a model by its name in the package, or by its path."""
     embedded = available_priors()
     if str(name) in embedded:
-        return load_model(embedded[str(name)])
+        return embedded[str(name)]
     if Path(name).suffix or os.sep in str(name):
-        return load_model(name)
+        return Path(name)
     raise InvalidArgument("prior", str(name), f"one of {', '.join(embedded) or 'none'}, or a .safetensors file")
 
 
@@ -43,5 +48,6 @@ __all__ = [
     "available_priors",
     "load_model",
     "load_prior",
+    "prior_path",
     "save_model",
 ]

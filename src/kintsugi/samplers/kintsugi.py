@@ -37,7 +37,7 @@ class Kintsugi(Sampler):
 
     texture: 0 the likeliest image, 1 a sample with the texture of the real thing. eta: the first noise level. end:
     the last noise level before 0. temperature: how much of the noise that the denoiser expects is drawn at texture 0.
-    None for what was tuned for the number of steps.
+    None for what was tuned for the noise and the number of steps.
     """
 
     name: ClassVar[str] = "kintsugi"
@@ -62,7 +62,7 @@ class Kintsugi(Sampler):
         self.guidance.check(prior, problem)
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        coldest, eta, end = tempered_defaults(steps)
+        coldest, eta, end = tempered_defaults(problem, steps)
         coldest = coldest if self.temperature is None else self.temperature
         temperature = coldest + (1 - coldest) * self.texture
         schedule = Schedule(

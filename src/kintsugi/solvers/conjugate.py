@@ -95,32 +95,61 @@ def conjugate_coefficients(
         zero = torch.zeros_like(rho(torch.ones(NODES, dtype=torch.float64))[0])
         return Coefficients(zero, zero + 1, zero, zero)
     _, weights, running = _quadrature()
-    eta, slope = _nodes(path, frozen, a, c, w)
-    alpha = path.alpha_of_eta(eta)
-    omega = w * alpha**2
-    k, m = _form(path, frozen, eta)
-    mu, mu_c, mu_a = (_mu(path, frozen, torch.as_tensor(v, dtype=torch.float64)) for v in (eta, c, a))
-    t, t_c, t_a = path.time(eta), path.time(c), path.time(a)
-    filters = rho(eta)
+    on = _integrands(path, frozen, a, c, w, lam)
+    filters = rho(on.eta)
+    weights, running = weights.to(filters), running.to(filters)
 
     def over(values: Tensor) -> Tensor:
         return values.to(filters).view(-1, *(1,) * (filters.ndim - 1))
 
-    rate = over(slope * eta * omega * k**2) * filters
-    kappa = torch.einsum("ji,i...->j...", running.to(filters), rate)
-    kappa_a = torch.einsum("i,i...->...", weights.to(filters), rate)
-    transport = over(mu_c / mu * torch.exp(lam * (t - t_c))) * torch.exp(-kappa)
-    h = t_a - t_c
+    rate = over(on.rate) * filters
+    kappa = torch.einsum("ji,i...->j...", running, rate)
+    kappa_a = torch.einsum("i,i...->...", weights, rate)
+    transport = over(on.transport) * torch.exp(-kappa)
 
     def integral(values: Tensor) -> Tensor:
-        return torch.einsum("i,i...->...", weights.to(filters), transport * values)
+        return torch.einsum("i,i...->...", weights, transport * values)
 
-    scale = float((1 - lam * h) * mu_c / mu_a * torch.exp(lam * h))
     return Coefficients(
-        z=scale * torch.exp(-kappa_a),
-        frozen=-integral(over(slope * m / eta) - over(slope * eta * omega * k * m) * filters),
-        data=integral(over(slope * eta * omega * k) * filters),
-        vjp=-integral(over(slope * eta * omega * m * alpha)),
+        z=on.scale * torch.exp(-kappa_a),
+        frozen=integral(over(on.coupled) * filters - over(on.free)),
+        data=integral(over(on.data) * filters),
+        vjp=-integral(over(on.vjp)),
+    )
+
+
+@dataclass(frozen=True)
+class _Integrands:
+    """What the integrals of a step hold besides the filter, at the nodes of the quadrature, times ``deta``."""
+
+    eta: Tensor
+    rate: Tensor
+    transport: Tensor
+    free: Tensor
+    coupled: Tensor
+    data: Tensor
+    vjp: Tensor
+    scale: float
+
+
+@functools.lru_cache(maxsize=128)
+def _integrands(path: Path, frozen: Frozen, a: float, c: float, w: float, lam: float) -> _Integrands:
+    eta, slope = _nodes(path, frozen, a, c, w)
+    alpha = path.alpha_of_eta(eta)
+    pull = slope * eta * w * alpha**2
+    k, m = _form(path, frozen, eta)
+    mu, mu_c, mu_a = (_mu(path, frozen, torch.as_tensor(v, dtype=torch.float64)) for v in (eta, c, a))
+    t, t_c, t_a = path.time(eta), path.time(c), path.time(a)
+    h = t_a - t_c
+    return _Integrands(
+        eta=eta,
+        rate=pull * k**2,
+        transport=mu_c / mu * torch.exp(lam * (t - t_c)),
+        free=slope * m / eta,
+        coupled=pull * k * m,
+        data=pull * k,
+        vjp=pull * m * alpha,
+        scale=float((1 - lam * h) * mu_c / mu_a * torch.exp(lam * h)),
     )
 
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
-from ..priors.network import NetworkPrior, save_model
+from ..priors.network import NetworkPrior, load_model, save_model
 from ..priors.unet import UNet
 from .config import TrainConfig
 from .data import Crops, find_images, spectrum_crops, split, validation_crops
@@ -37,6 +37,7 @@ def train(
     output: str | os.PathLike[str],
     config: TrainConfig | None = None,
     *,
+    start_from: str | os.PathLike[str] | None = None,
     report: Report | None = None,
     card: dict[str, Any] | None = None,
 ) -> NetworkPrior:
@@ -44,8 +45,8 @@ def train(
 
     ``output`` is a folder: ``checkpoint.pt`` (to resume), ``log.jsonl`` (a line every ``report`` and validation),
     ``model.safetensors`` (float16, renewed at each validation, and at the end with the measured spectrum of its
-    errors). If it holds a checkpoint, the run goes on from it. Ctrl-C finishes the step, saves and stops. Needs the
-    extra ``[train]``.
+    errors). If it holds a checkpoint, the run goes on from it; else it begins with the weights of the model file
+    ``start_from``, or with random ones. Ctrl-C finishes the step, saves and stops. Needs the extra ``[train]``.
     """
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -62,7 +63,13 @@ def train(
         raise InvalidArgument("mixed_precision", config.mixed_precision, expected) from error
     set_seed(config.seed)
 
-    net = UNet(config.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = UNet(config.net)
+    if start_from is not None:
+        known = load_model(start_from)
+        if known.net.config != config.net:
+            raise InvalidArgument("start_from", known.net.config, f"a model of the same architecture, {config.net}")
+        net.load_state_dict(known.net.state_dict())
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = DenoisingLoss(net, config)
     # The level weights must settle long before the network does, or the noisiest levels drown the others.
     groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": [loss.weight.knots], "scale": 20.0}]

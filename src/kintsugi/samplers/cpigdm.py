@@ -90,22 +90,23 @@ class CPiGDM(Sampler):
         noise2, data_variance = problem.noise**2, prior.data_variance
         level = levels_like(z, a)
         d, vjp = prior.denoise_vjp(z, level) if self.jacobian else (prior.denoise(z, level), None)
-        az, ad = operator(z), operator(d)
+        ad = operator(d)
         f, to_frozen = frozen_quantity(prior.path, self.frozen, z, d, a)
-        af, _ = frozen_quantity(prior.path, self.frozen, az, ad, a)
-        vectors, measured_vectors = [z, f], [az, af, problem.y]
+        vectors = [z, f]
         if vjp is not None:
             r2 = isotropic_variance(data_variance, a)
             u = operator.adjoint(operator.solve(1.0, noise2 / r2, problem.y - ad))
-            q = to_frozen(u, vjp(u))
-            vectors.append(q)
-            measured_vectors.append(operator(q))
+            vectors.append(to_frozen(u, vjp(u)))
 
         def coefficients(rho: Callable[[Tensor], Tensor]) -> Coefficients:
             return conjugate_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, rho=rho)
 
         # The filter is 0 off the range of A^T, and without noise 1 on it.
         null, whole = coefficients(lambda eta: torch.stack((torch.zeros_like(eta), torch.ones_like(eta)), 1)).unbind()
+        out = _weighted(null, vectors)
+        if noise2 == 0:
+            moved = operator(_weighted(whole, vectors) - out)
+            return out + operator.pinv(torch.add(moved, problem.y, alpha=float(whole.data)))
 
         def noisy(lam: Tensor) -> Coefficients:
             def rho(eta: Tensor) -> Tensor:
@@ -115,8 +116,16 @@ class CPiGDM(Sampler):
 
             return coefficients(rho)
 
-        measured = tabulated(noisy) if noise2 > 0 else lambda lam: whole
-        return _apply(operator, vectors, measured_vectors, null, measured)
+        az = operator(z)
+        measured = [az, frozen_quantity(prior.path, self.frozen, az, ad, a)[0], *map(operator, vectors[2:]), problem.y]
+        table = tabulated(noisy)
+
+        def h(lam: Tensor) -> list[Tensor]:
+            on = table(lam)
+            moves = (on.z - null.z.to(lam), on.frozen - null.frozen.to(lam), on.vjp - null.vjp.to(lam))
+            return [values / lam for values in (*moves[: len(vectors)], on.data)]
+
+        return out + operator.adjoint(operator.gram_sum(h, measured))
 
 
 @dataclass(frozen=True)
@@ -132,26 +141,12 @@ class CPiGFM(CPiGDM):
     path: Path | None = FlowMatching()
 
 
-def _apply(
-    operator: LinearOperator,
-    vectors: list[Tensor],
-    measured_vectors: list[Tensor],
-    null: Coefficients,
-    measured: Callable[[Tensor], Coefficients],
-) -> Tensor:
-    """``sum_i c_i(A^T A) v_i + c_y(A^T A) A^+ y``: null-space coefficients everywhere, corrected on the range.
-
-    ``vectors`` are z, F and, with a VJP, q; ``measured_vectors`` are A z, A F, y and A q.
-    """
-
-    def h(lam: Tensor) -> list[Tensor]:
-        on = measured(lam)
-        functions = [on.z - null.z.to(on.z), on.frozen - null.frozen.to(on.z), on.data, on.vjp - null.vjp.to(on.z)]
-        return [values / lam for values in functions[: len(measured_vectors)]]
-
-    out = operator.adjoint(operator.gram_sum(h, measured_vectors))
-    for factor, vector in zip((null.z, null.frozen, null.vjp), vectors, strict=False):
-        out = torch.add(out, vector, alpha=float(factor))
+def _weighted(coefficients: Coefficients, vectors: list[Tensor]) -> Tensor:
+    """``c_z z + c_F F + c_q q`` for scalar coefficients; without a VJP there is no q."""
+    factors = [float(c) for c in (coefficients.z, coefficients.frozen, coefficients.vjp)]
+    out = factors[0] * vectors[0]
+    for factor, vector in zip(factors[1:], vectors[1:], strict=False):
+        out = torch.add(out, vector, alpha=factor)
     return out
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import Tensor, nn
 
@@ -62,6 +63,8 @@ def set_stage(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _stage(monkeypatch: pytest.MonkeyPatch) -> None:
     set_stage(monkeypatch)
+    # accelerate keeps one state a process: what an earlier test chose must not decide what this one may choose.
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -341,7 +344,11 @@ def test_bad_settings_are_named(name: str, value: Any) -> None:
     assert caught.value.name == name
 
 
-def test_a_precision_that_the_machine_lacks(pictures: Path, tmp_path: Path) -> None:
+def test_a_precision_that_the_machine_lacks(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**settings: Any) -> None:
+        raise ValueError("fp16 mixed precision requires a GPU (not 'cpu').")
+
+    monkeypatch.setattr("accelerate.Accelerator", refuse)
     with pytest.raises(InvalidArgument, match="mixed_precision"):
         train(pictures, tmp_path, replace(TINY, mixed_precision="fp16"))
 

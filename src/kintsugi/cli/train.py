@@ -94,7 +94,7 @@ def plot_log(
         right.plot([step for step, _ in known], [psnr for _, psnr in known], marker=".", label=f"eta {level}")
     right.set(xlabel="step", ylabel="denoising PSNR, dB (held-out crops)")
     if checks:
-        right.legend(fontsize="small", ncols=2)
+        right.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=120)
     print(f"{output}: {len(losses)} log lines, {len(checks)} validations")

@@ -106,6 +106,13 @@ class LinearOperator(Operator):
 
         return torch.stack([term(i, u) for i, u in enumerate(us)]).sum(0)
 
+    def lift(self, h: Callable[[Tensor], Sequence[Tensor]], xs: Sequence[Tensor], y: Tensor) -> Tensor:
+        """``A^T sum_i h_i(A A^T) u_i`` for ``u = (A x_1, ..., A x_n, y)``; shape (B, *in_shape).
+
+        What every guidance does with the signals and the measurement; an operator may do it in one go.
+        """
+        return self.adjoint(self.gram_sum(h, [*(self(x) for x in xs), y]))
+
     @property
     def flat(self) -> float | None:
         """The eigenvalue of ``A A^T`` if there is only one, else None."""

@@ -115,23 +115,37 @@ class Stationary(LinearOperator):
     def _forward(self, x: Tensor) -> Tensor:
         if self._mixes:
             x = torch.einsum("oc,bc...->bo...", self.colour.to(x), x)
-        if self._transfer is not None:
-            x = self._convolve(x, self._transfer)
-        return x[self._kept]
+        if self._transfer is None:
+            return x[self._kept]
+        # Keeping every s-th sample adds up the aliases. Along all axes but the last, whose half spectrum does not hold
+        # them, that is done before the way back, which is then so much shorter.
+        dims = spatial(x)
+        product = torch.fft.rfftn(x, dim=dims) * self._complex_transfer(x)
+        for dim, s, n in zip(dims[:-1], self.factor, self.small, strict=False):
+            if s > 1:
+                product = product.unflatten(dim, (s, n)).mean(dim)
+        out = torch.fft.irfftn(product, s=(*self.small[:-1], self.size[-1]), dim=dims)
+        return out[..., :: self.factor[-1]]
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        if max(self.factor) > 1:
-            full = y.new_zeros((*y.shape[:2], *self.size))
-            full[self._kept] = y
-            y = full
-        if self._transfer is not None:
-            y = self._convolve(y, self._transfer.conj())
+        if self._transfer is None:
+            if max(self.factor) > 1:
+                full = y.new_zeros((*y.shape[:2], *self.size))
+                full[self._kept] = y
+                y = full
+        else:
+            if self.factor[-1] > 1:
+                full = y.new_zeros((*y.shape[:-1], self.size[-1]))
+                full[..., :: self.factor[-1]] = y
+                y = full
+            dims = spatial(y)
+            spectrum = torch.fft.rfftn(y, dim=dims).repeat(1, 1, *self.factor[:-1], 1)
+            y = torch.fft.irfftn(spectrum.mul_(self._complex_transfer(y).conj()), s=self.size, dim=dims)
         return torch.einsum("oc,bo...->bc...", self.colour.to(y), y) if self._mixes else y
 
-    def _convolve(self, x: Tensor, transfer: Tensor) -> Tensor:
-        complex_type = torch.complex64 if x.dtype == torch.float32 else torch.complex128
-        product = torch.fft.rfftn(x, dim=spatial(x)) * transfer.to(x.device, complex_type)
-        return torch.fft.irfftn(product, s=self.size, dim=spatial(x))
+    def _complex_transfer(self, like: Tensor) -> Tensor:
+        assert self._transfer is not None
+        return self._transfer.to(like.device, like.dtype.to_complex())
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
         return self.gram_sum(lambda lam: (h(lam),), (u,))
@@ -153,6 +167,20 @@ class Stationary(LinearOperator):
             lam = lam * float(self._colours[0])
         values = restricted_all(h, lam, threshold)
         return self.diagonal(values, basis, us)
+
+    def lift(self, h: Callable[[Tensor], Sequence[Tensor]], xs: Sequence[Tensor], y: Tensor) -> Tensor:
+        if self._transfer is None or self._mixes or max(self.factor) > 1:
+            return super().lift(h, xs, y)
+        # A blur: everything is a product in Fourier, and only what comes and goes is transformed.
+        for name, values, shape in (*(("x", x, self.in_shape) for x in xs), ("y", y, self.out_shape)):
+            check_shape(name, values, shape)
+        dims = spatial(y)
+        lam = self._eigenvalues.to(y)
+        *on_signals, on_data = restricted_all(h, lam, self.cutoff**2 * self._top)
+        total = torch.fft.rfftn(y, dim=dims).mul_(on_data * self._complex_transfer(y).conj())
+        for value, x in zip(on_signals, xs, strict=True):
+            total += torch.fft.rfftn(x, dim=dims).mul_(value * lam)
+        return torch.fft.irfftn(total, s=self.size, dim=dims)
 
     def normal_eigenvalues(self, covariance: StationaryCovariance, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """``A C A^T`` as (values (C_out, *half of small), basis over channels (C_out, C_out)).

@@ -90,12 +90,11 @@ class CPiGDM(Sampler):
         noise2, data_variance = problem.noise**2, prior.data_variance
         level = levels_like(z, a)
         d, vjp = prior.denoise_vjp(z, level) if self.jacobian else (prior.denoise(z, level), None)
-        ad = operator(d)
         f, to_frozen = frozen_quantity(prior.path, self.frozen, z, d, a)
         vectors = [z, f]
         if vjp is not None:
-            r2 = isotropic_variance(data_variance, a)
-            u = operator.adjoint(operator.solve(1.0, noise2 / r2, problem.y - ad))
+            ratio = noise2 / isotropic_variance(data_variance, a)
+            u = operator.lift(lambda lam: (-1 / (lam + ratio), 1 / (lam + ratio)), [d], problem.y)
             vectors.append(to_frozen(u, vjp(u)))
 
         def coefficients(rho: Callable[[Tensor], Tensor]) -> Coefficients:
@@ -105,8 +104,8 @@ class CPiGDM(Sampler):
         null, whole = coefficients(lambda eta: torch.stack((torch.zeros_like(eta), torch.ones_like(eta)), 1)).unbind()
         out = _weighted(null, vectors)
         if noise2 == 0:
-            moved = operator(_weighted(whole, vectors) - out)
-            return out + operator.pinv(torch.add(moved, problem.y, alpha=float(whole.data)))
+            moved, share = _weighted(whole, vectors) - out, float(whole.data)
+            return out + operator.lift(lambda lam: (1 / lam, share / lam), [moved], problem.y)
 
         def noisy(lam: Tensor) -> Coefficients:
             def rho(eta: Tensor) -> Tensor:
@@ -116,8 +115,6 @@ class CPiGDM(Sampler):
 
             return coefficients(rho)
 
-        az = operator(z)
-        measured = [az, frozen_quantity(prior.path, self.frozen, az, ad, a)[0], *map(operator, vectors[2:]), problem.y]
         table = tabulated(noisy)
 
         def h(lam: Tensor) -> list[Tensor]:
@@ -125,7 +122,7 @@ class CPiGDM(Sampler):
             moves = (on.z - null.z.to(lam), on.frozen - null.frozen.to(lam), on.vjp - null.vjp.to(lam))
             return [values / lam for values in (*moves[: len(vectors)], on.data)]
 
-        return out + operator.adjoint(operator.gram_sum(h, measured))
+        return out + operator.lift(h, vectors, problem.y)
 
 
 @dataclass(frozen=True)

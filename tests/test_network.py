@@ -499,3 +499,14 @@ def test_the_networks_module_is_a_plain_module(prior: NetworkPrior) -> None:
     assert isinstance(prior, nn.Module)
     z, eta = noise(1, 3, 8, 8), torch.tensor([0.5])
     assert torch.equal(prior(z, eta), prior.denoise(z, eta))
+
+
+def test_a_float64_measurement_runs_through_a_float32_network() -> None:
+    torch.manual_seed(0)
+    prior = NetworkPrior(UNet(UNetConfig(widths=(4, 6), blocks=(1, 1), embedding=8)))
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    z = torch.randn(1, 3, 16, 16, dtype=torch.float64)
+    out = prior.denoise(z, torch.tensor([0.3], dtype=torch.float64))
+    assert out.dtype == torch.float64
+    torch.testing.assert_close(out.float(), prior.denoise(z.float(), torch.tensor([0.3])), rtol=0, atol=1e-5)

@@ -65,7 +65,8 @@ class NetworkPrior(Prior):
             mode = "reflect" if pad[1] < width and pad[3] < height else "replicate"
             z = F.pad(z, pad, mode=mode)
         c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, z)
-        out = c_skip * z + c_out * self.net(c_in * z, c_noise)
+        weights = self.net.head.weight.dtype  # a float64 measurement runs through a float32 network
+        out = c_skip * z + c_out * self.net((c_in * z).to(weights), c_noise.to(weights)).to(z)
         return out[..., :height, :width]
 
     def receptive_radius(self) -> int:

@@ -9,7 +9,8 @@ with ``D~ = D_y + correction (D_y - D_before) h / (2 h_before)`` the extrapolate
 * ``keep = 0`` draws all noise afresh, so that errors of one level are not carried to the next (Pi-GDM's and DDNM's
   samplers with their eta at 1 keep part of it). With ``temperature < 1`` less noise is drawn than the denoiser is told:
   it takes the difference for structure to remove, the samples contract towards the posterior mean and their PSNR
-  rises. This is no longer a sample of the posterior, and is not meant to be one.
+  rises. This is no longer a sample of the posterior, and is not meant to be one; nor are few steps of ``keep = 0`` at
+  ``temperature = 1``, whose spread tends to 1/sqrt(2) of the posterior's.
 """
 
 from __future__ import annotations

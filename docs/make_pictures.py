@@ -68,7 +68,6 @@ def pictures() -> None:
             kintsugi("restore", "example:lighthouse", "-o", out, *sr, "--texture", texture)
             dial.append(Image.open(out).copy())
         nearest = small.resize(dial[0].size, Image.Resampling.NEAREST)
-        side_by_side([nearest, dial[0]], PICTURES / "sr.jpg")
         box = (230, 130, 486, 386)
         side_by_side([picture.crop(box) for picture in (nearest, *dial)], PICTURES / "texture.jpg")
 

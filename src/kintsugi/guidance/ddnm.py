@@ -14,7 +14,7 @@ the two forms agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -22,8 +22,10 @@ from ..priors.base import Prior
 from ..problem import Problem
 from .base import Guidance, levels_like, linear_operator
 
+Level = TypeVar("Level", float, Tensor)
 
-def isotropic_variance(data_variance: float, eta: float) -> float:
+
+def isotropic_variance(data_variance: float, eta: Level) -> Level:
     """``r^2``: the variance of x_0 given z for white data of variance ``data_variance``."""
     return data_variance * eta**2 / (data_variance + eta**2)
 

@@ -8,6 +8,7 @@ it makes a measurement with *real* borders, where what lies outside the picture 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -86,6 +87,11 @@ class Mask(LinearOperator):
             return self._fill(values, r * self._weights.to(r), accuracy)
         return super().gain(covariance, sigma2, r, accuracy)
 
+    @cached_property
+    def _hole_radius(self) -> float:
+        """The largest distance, in samples, from a missing sample to a measured one; 0 if none is missing."""
+        return max(float(distance_transform_edt(channel).max()) for channel in (1 - self._weights).cpu().numpy())
+
     def _fill(self, values: Tensor, r: Tensor, accuracy: Accuracy) -> Tensor:
         """``r`` where measured and its conditional mean ``-(Q_uu)^{-1} Q_um r`` in the holes u, with ``Q = C^{-1}``.
 
@@ -93,7 +99,7 @@ class Mask(LinearOperator):
         longer than a hole cannot live in it. The preconditioner is C on the holes with its spectrum capped there.
         """
         hole = 1 - self._weights.to(r)
-        width = 4 * max(float(distance_transform_edt(channel).max()) for channel in hole.cpu().numpy())
+        width = 4 * self._hole_radius
         if width == 0:
             return r
         flat = values.flatten(1)
@@ -101,9 +107,10 @@ class Mask(LinearOperator):
         radius = frequency_radius(r.shape[2:], half=True, like=r).flatten()
         cap = flat[:, (radius - min(1 / width, 0.5)).abs().argmin()]
         capped = torch.minimum(values, cap.view(2, *(1,) * (values.ndim - 1)))
+        inverse = 1 / values
 
         def precision(v: Tensor) -> Tensor:
-            return hole * StationaryCovariance.multiply(v, 1 / values)
+            return hole * StationaryCovariance.multiply(v, inverse)
 
         def precondition(v: Tensor) -> Tensor:
             return hole * StationaryCovariance.multiply(v, capped)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, get_args
 
@@ -109,8 +109,7 @@ class CPiGDM(Sampler):
 
         def noisy(lam: Tensor) -> Coefficients:
             def rho(eta: Tensor) -> Tensor:
-                r2 = data_variance * eta**2 / (data_variance + eta**2)
-                r2 = r2.to(lam).view(-1, *(1,) * lam.ndim)
+                r2 = isotropic_variance(data_variance, eta).to(lam).view(-1, *(1,) * lam.ndim)
                 return r2 * lam / (r2 * lam + noise2)
 
             return coefficients(rho)
@@ -145,9 +144,3 @@ def _weighted(coefficients: Coefficients, vectors: list[Tensor]) -> Tensor:
     for factor, vector in zip(factors[1:], vectors[1:], strict=False):
         out = torch.add(out, vector, alpha=factor)
     return out
-
-
-def with_defaults(sampler: CPiGDM, problem: Problem, steps: int) -> CPiGDM:
-    """``sampler`` with its automatic settings filled in, to print what a run uses."""
-    w, tau = sampler.settings(problem, steps)
-    return replace(sampler, w=w, tau=tau)

@@ -87,18 +87,25 @@ class Measurement:
 def measure(problem: kintsugi.Problem, prior: Prior, sampler: str, steps: int) -> Measurement:
     """One run of ``restore``."""
     total, network, coefficients = Clock(), Clock(), Clock()
-    right: Callable[..., Any] = cpigdm.conjugate_coefficients
+    originals: dict[str, Callable[..., Any]] = {
+        name: getattr(cpigdm, name) for name in ("conjugate_coefficients", "free_coefficients")
+    }
 
-    def timed(*args: Any, **settings: Any) -> Any:
-        with coefficients.running():
-            return right(*args, **settings)
+    def timed(right: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **settings: Any) -> Any:
+            with coefficients.running():
+                return right(*args, **settings)
 
-    cpigdm.conjugate_coefficients = timed
+        return call
+
     try:
+        for name, right in originals.items():
+            setattr(cpigdm, name, timed(right))
         with total.running():
             kintsugi.restore(problem, Timed(prior, network), sampler, steps=steps, tile=None)
     finally:
-        cpigdm.conjugate_coefficients = right
+        for name, right in originals.items():
+            setattr(cpigdm, name, right)
     return Measurement(total.seconds, network.seconds, coefficients.seconds)
 
 

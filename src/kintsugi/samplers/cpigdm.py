@@ -24,7 +24,14 @@ from ..operators.base import LinearOperator
 from ..paths import FlowMatching, Path
 from ..priors.base import Prior
 from ..problem import Problem
-from ..solvers.conjugate import Coefficients, Frozen, conjugate_coefficients, frozen_quantity, tabulated
+from ..solvers.conjugate import (
+    Coefficients,
+    Frozen,
+    conjugate_coefficients,
+    free_coefficients,
+    frozen_quantity,
+    tabulated,
+)
 from .base import Report, Sampler, check_number, check_type, start_at
 from .defaults import pseudo_inverse_defaults
 from .schedule import Schedule, Start
@@ -101,9 +108,10 @@ class CPiGDM(Sampler):
             return conjugate_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, rho=rho)
 
         # The filter is 0 off the range of A^T, and without noise 1 on it.
-        null, whole = coefficients(lambda eta: torch.stack((torch.zeros_like(eta), torch.ones_like(eta)), 1)).unbind()
+        null = free_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam)
         out = _weighted(null, vectors)
         if noise2 == 0:
+            whole = coefficients(torch.ones_like)
             moved, share = _weighted(whole, vectors) - out, float(whole.data)
             return out + operator.lift(lambda lam: (1 / lam, share / lam), [moved], problem.y)
 

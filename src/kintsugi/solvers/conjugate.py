@@ -34,6 +34,7 @@ integral kappa at the nodes is the exact integral of the interpolating polynomia
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -56,11 +57,6 @@ class Coefficients:
     frozen: Tensor
     data: Tensor
     vjp: Tensor
-
-    def unbind(self) -> list[Coefficients]:
-        """One for each entry along the first axis."""
-        columns = zip(self.z, self.frozen, self.data, self.vjp, strict=True)
-        return [Coefficients(*column) for column in columns]
 
 
 @functools.lru_cache(maxsize=1)
@@ -98,24 +94,31 @@ def conjugate_coefficients(
     on = _integrands(path, frozen, a, c, w, lam)
     filters = rho(on.eta)
     weights, running = weights.to(filters), running.to(filters)
+    shape, filters = filters.shape[1:], filters.reshape(NODES, -1)
 
-    def over(values: Tensor) -> Tensor:
-        return values.to(filters).view(-1, *(1,) * (filters.ndim - 1))
+    def at_nodes(values: Tensor) -> Tensor:
+        return values.to(filters)[:, None]
 
-    rate = over(on.rate) * filters
-    kappa = torch.einsum("ji,i...->j...", running, rate)
-    kappa_a = torch.einsum("i,i...->...", weights, rate)
-    transport = over(on.transport) * torch.exp(-kappa)
-
-    def integral(values: Tensor) -> Tensor:
-        return torch.einsum("i,i...->...", weights, transport * values)
-
-    return Coefficients(
-        z=on.scale * torch.exp(-kappa_a),
-        frozen=integral(over(on.coupled) * filters - over(on.free)),
-        data=integral(over(on.data) * filters),
-        vjp=-integral(over(on.vjp)),
+    kappa = torch.cat((running, weights[None])) @ (at_nodes(on.rate) * filters)  # to each node, and over the step
+    transport = at_nodes(on.transport) * torch.exp(-kappa[:-1])
+    parts = (
+        at_nodes(on.coupled) * filters - at_nodes(on.free),
+        at_nodes(on.data) * filters,
+        -at_nodes(on.vjp).expand_as(filters),
     )
+    integrals = weights @ (transport * torch.stack(parts))
+    z = on.scale * torch.exp(-kappa[-1])
+    return Coefficients(z.view(shape), *(values.view(shape) for values in integrals))
+
+
+def free_coefficients(path: Path, frozen: Frozen, a: float, c: float, *, w: float, lam: float) -> Coefficients:
+    """:func:`conjugate_coefficients` where nothing was measured: ``rho = 0``. All of shape ()."""
+    zero = torch.zeros((), dtype=torch.float64)
+    if frozen == "data" and c == 0:
+        return Coefficients(zero, zero + 1, zero, zero)
+    on = _integrands(path, frozen, a, c, w, lam)
+    transport = _quadrature()[1] * on.transport
+    return Coefficients(zero + on.scale, -transport.dot(on.free), zero, -transport.dot(on.vjp))
 
 
 @dataclass(frozen=True)
@@ -138,18 +141,18 @@ def _integrands(path: Path, frozen: Frozen, a: float, c: float, w: float, lam: f
     alpha = path.alpha_of_eta(eta)
     pull = slope * eta * w * alpha**2
     k, m = _form(path, frozen, eta)
-    mu, mu_c, mu_a = (_mu(path, frozen, torch.as_tensor(v, dtype=torch.float64)) for v in (eta, c, a))
-    t, t_c, t_a = path.time(eta), path.time(c), path.time(a)
-    h = t_a - t_c
+    everywhere = torch.cat((eta, torch.tensor([c, a], dtype=torch.float64)))
+    mu, t = _mu(path, frozen, everywhere), path.time(everywhere) if lam else torch.zeros_like(everywhere)
+    mu_c, mu_a, t_c, h = float(mu[-2]), float(mu[-1]), t[-2], float(t[-1] - t[-2])
     return _Integrands(
         eta=eta,
         rate=pull * k**2,
-        transport=mu_c / mu * torch.exp(lam * (t - t_c)),
+        transport=mu_c / mu[:-2] * torch.exp(lam * (t[:-2] - t_c)),
         free=slope * m / eta,
         coupled=pull * k * m,
         data=pull * k,
         vjp=pull * m * alpha,
-        scale=float((1 - lam * h) * mu_c / mu_a * torch.exp(lam * h)),
+        scale=(1 - lam * h) * mu_c / mu_a * math.exp(lam * h),
     )
 
 

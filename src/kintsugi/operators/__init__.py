@@ -4,6 +4,9 @@ from .base import Accuracy, LinearOperator, Operator, check_adjoint, check_pinv
 from .covariance import StationaryCovariance
 from .kernels import bicubic_kernel, gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
 from .linear import Bicubic, BlockAverage, Blur, Grey, Identity
+from .linearized import Linearized, local_operator
+from .matrix import Matrix
+from .nonlinear import Magnitude, Nonlinear
 from .selection import Crop, Mask
 from .stationary import Stationary
 
@@ -16,7 +19,11 @@ __all__ = [
     "Grey",
     "Identity",
     "LinearOperator",
+    "Linearized",
+    "Magnitude",
     "Mask",
+    "Matrix",
+    "Nonlinear",
     "Operator",
     "Stationary",
     "StationaryCovariance",
@@ -25,6 +32,7 @@ __all__ = [
     "check_pinv",
     "gaussian_kernel",
     "load_kernel",
+    "local_operator",
     "motion_kernel",
     "uniform_kernel",
 ]

@@ -66,6 +66,27 @@ class Operator:
     def _forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """``A(x)`` and ``v -> (dA/dx)^T v``, which may be called more than once; no gradient is kept."""
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = x.detach().clone().requires_grad_(True)
+            out = self(leaf)
+
+        def product(v: Tensor) -> Tensor:
+            (grad,) = torch.autograd.grad(out, leaf, v, retain_graph=True)
+            return grad
+
+        return out.detach(), product
+
+    @property
+    def has_pinv(self) -> bool:
+        """Whether :meth:`pinv` has a meaning: always for linear operators."""
+        return False
+
+    def pinv(self, y: Tensor) -> Tensor:
+        """A signal (B, *in_shape) whose measurement is ``y`` (B, *out_shape), or as close as it gets."""
+        raise InvalidArgument("operator", type(self).__name__, "an operator with a pseudo-inverse")
+
     def visible(self, x: Tensor) -> Tensor:
         """The part of ``x`` (B, *in_shape) that the user asked for: all of it, unless the operator added a margin."""
         return x
@@ -79,6 +100,13 @@ class LinearOperator(Operator):
     """A linear measurement with the Gram calculus. ``cutoff`` is relative to the largest singular value."""
 
     cutoff: float = 1e-4
+
+    def vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return self(x), self.adjoint
+
+    @property
+    def has_pinv(self) -> bool:
+        return True
 
     def adjoint(self, y: Tensor) -> Tensor:
         """``A^T y`` for ``y`` of shape (B, *out_shape); shape (B, *in_shape)."""

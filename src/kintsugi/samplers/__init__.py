@@ -6,14 +6,25 @@ import dataclasses
 from typing import Any
 
 from ..errors import InvalidArgument
+from .about import About, about
 from .base import Sampler
 from .cpigdm import CPiGDM, CPiGFM
 from .ddnm import DDNM
+from .dps import DPS
 from .kintsugi import Kintsugi
 from .pigdm import PiGDM, PiGFM
 from .schedule import Schedule
 
-_SAMPLERS: dict[str, type[Sampler]] = {cls.name: cls for cls in (Kintsugi, CPiGDM, CPiGFM, PiGDM, PiGFM, DDNM)}
+_METHODS: tuple[type[Sampler], ...] = (
+    Kintsugi,
+    CPiGDM,
+    CPiGFM,
+    PiGDM,
+    PiGFM,
+    DDNM,
+    DPS,
+)
+_SAMPLERS: dict[str, type[Sampler]] = {cls.name: cls for cls in _METHODS}
 
 
 def available_samplers() -> dict[str, type[Sampler]]:
@@ -39,6 +50,8 @@ def make_sampler(name: str, **settings: Any) -> Sampler:
 
 __all__ = [
     "DDNM",
+    "DPS",
+    "About",
     "CPiGDM",
     "CPiGFM",
     "Kintsugi",
@@ -46,6 +59,7 @@ __all__ = [
     "PiGFM",
     "Sampler",
     "Schedule",
+    "about",
     "available_samplers",
     "make_sampler",
 ]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from ..errors import InvalidArgument
 from ..guidance.base import Guidance
 from ..noise import RowNoise
-from ..operators.base import LinearOperator
 from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.base import Solver
@@ -22,7 +22,11 @@ Report = Callable[[int, int], None]
 
 
 class Sampler:
-    """A named method. Subclasses are frozen dataclasses whose fields are the method's settings."""
+    """A named method. Subclasses are frozen dataclasses whose fields are the method's settings.
+
+    Their docstrings say what ``about.py`` reads: a line of summary, the update, and the paragraphs ``Paper:``,
+    ``Cost:``, ``Takes:`` and ``Authors:``.
+    """
 
     name: ClassVar[str]
 
@@ -52,15 +56,14 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], expected
 def start_at(prior: Prior, problem: Problem, start: Start, eta: float, noise: RowNoise) -> Tensor:
     """``z`` at the first noise level: an estimate of x_0 plus ``eta`` times white noise, (B, *in_shape).
 
-    ``pinv``: ``A^+ y``. ``zero``: nothing. ``gaussian``: the posterior mean under the prior's data spectrum.
+    ``pinv``: ``A^+ y``, and nothing where the operator has no pseudo-inverse. ``zero``: nothing. ``gaussian``: the
+    posterior mean under the prior's data spectrum.
     """
     operator = problem.operator
     y = problem.y
     white = noise.normal(operator.in_shape, y)
-    if start == "zero":
+    if start == "zero" or (start == "pinv" and not operator.has_pinv):
         return eta * white
-    if not isinstance(operator, LinearOperator):
-        raise InvalidArgument("start", start, "'zero', for an operator that is not linear")
     if start == "pinv":
         return operator.pinv(y) + eta * white
     if start == "gaussian":
@@ -68,6 +71,32 @@ def start_at(prior: Prior, problem: Problem, start: Start, eta: float, noise: Ro
 
         return gaussian_estimate(prior, problem) + eta * white
     raise InvalidArgument("start", start, "'pinv', 'zero' or 'gaussian'")
+
+
+State = TypeVar("State")
+
+
+def march(
+    levels: Sequence[float],
+    z: Tensor,
+    step: Callable[[Tensor, float, float, State], tuple[Tensor, State]],
+    state: State,
+    noise: RowNoise,
+    report: Report,
+) -> Tensor:
+    """The loop that all samplers share: from the first noise level to the last.
+
+    ``step(z, a, c, state)`` takes ``z`` from level ``a`` to ``c < a`` and returns the next state. Where the levels rise
+    (time travel), ``z`` gets the noise that it lacks, and the next step begins with the first state.
+    """
+    first, total = state, len(levels) - 1
+    for done, (a, c) in enumerate(pairwise(levels), 1):
+        if c < a:
+            z, state = step(z, a, c, state)
+        else:
+            z, state = z + math.sqrt(c**2 - a**2) * noise.normal_like(z), first
+        report(done, total)
+    return z
 
 
 def integrate(
@@ -80,13 +109,14 @@ def integrate(
     noise: RowNoise,
     report: Report,
 ) -> Tensor:
-    """The loop that every method made of a guidance and a solver shares."""
+    """What every method made of a guidance and a solver does."""
     levels = schedule.levels(prior, steps)
     z = start_at(prior, problem, schedule.start, schedule.scale * levels[0], noise)
-    state: Any = guidance.init(prior, problem)
-    memory: Any = None
-    for done, (a, c) in enumerate(pairwise(levels), 1):
-        d, state = guidance(prior, problem, z, a, state)
+
+    def step(z: Tensor, a: float, c: float, state: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
+        guided, memory = state
+        d, guided = guidance(prior, problem, z, a, guided)
         z, memory = solver.step(z, d, a, c, memory, noise)
-        report(done, len(levels) - 1)
-    return z
+        return z, (guided, memory)
+
+    return march(levels, z, step, (guidance.init(prior, problem), None), noise, report)

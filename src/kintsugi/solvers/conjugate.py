@@ -23,6 +23,10 @@ VJP with respect to x_t) are frozen, and everything else is a one-dimensional in
     c_z = (1 - lambda (t_a - t_c)) K(a)            c_F = -int_c^a K (m/eta - eta omega k m rho) deta
     c_y = int_c^a K eta omega k rho deta           c_q = -int_c^a K eta omega m alpha deta
 
+Higher order: F and q are not frozen but follow a polynomial through what they were at earlier levels, in Newton's form
+in ``x = asinh(eta)`` (which is smooth at 0, where log(eta) is not). The coefficients of their divided differences are
+the same integrals with Newton's basis inside, so each order is exact for that polynomial, whatever the stiffness.
+
 The transform is divided out before it is ever evaluated, so nothing overflows (its range factor reaches 1e5) and
 float32 suffices. For lambda = 0 and no VJP, frozen noise gives the design's closed form: a DDIM step whose measured
 part relaxes with ``e^{-(kappa_a - kappa_c)}``. Without measurement noise rho is 1 on the range of A^T and 0 on its
@@ -34,8 +38,9 @@ integral kappa at the nodes is the exact integral of the interpolating polynomia
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,12 +56,19 @@ NODES = 48
 
 @dataclass(frozen=True)
 class Coefficients:
-    """``z_c = z * z_a + frozen * F + data * A^+ y + vjp * q``; floats, or tensors over eigenvalues."""
+    """``z_c = z z_a + sum_j frozen_j F_j + data A^+ y + sum_j vjp_j q_j``; tensors () or over eigenvalues.
+
+    ``F_0`` and ``q_0`` are what the network gave, and the others their divided differences (see ``newton``).
+    """
 
     z: Tensor
-    frozen: Tensor
+    frozen: tuple[Tensor, ...]
     data: Tensor
-    vjp: Tensor
+    vjp: tuple[Tensor, ...]
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Coefficients:
+        """``f`` of each coefficient."""
+        return Coefficients(f(self.z), tuple(map(f, self.frozen)), f(self.data), tuple(map(f, self.vjp)))
 
 
 @functools.lru_cache(maxsize=1)
@@ -81,17 +93,21 @@ def conjugate_coefficients(
     w: float,
     lam: float,
     rho: Callable[[Tensor], Tensor],
+    known: tuple[float, ...] = (),
 ) -> Coefficients:
-    """The four coefficients of the step from level ``a`` to ``c < a``.
+    """The coefficients of the step from level ``a`` to ``c < a``.
 
     ``rho`` maps noise levels (NODES,) to the filter, (NODES,) or (NODES, *shape) over eigenvalues; the coefficients
-    have the shape () or ``shape`` and the dtype of ``rho``'s values.
+    have the shape () or ``shape`` and the dtype of ``rho``'s values. ``known``: the levels at which F and q are known,
+    ``a`` first; one for first order, two or three for a polynomial through them.
     """
-    if frozen == "data" and c == 0:  # K is concentrated at the end point, and z_0 = D
+    known = known or (a,)
+    if frozen == "data" and c == 0:  # K is concentrated at the end point, and z_0 = D there
         zero = torch.zeros_like(rho(torch.ones(NODES, dtype=torch.float64))[0])
-        return Coefficients(zero, zero + 1, zero, zero)
+        basis = newton_basis(torch.zeros(1, dtype=torch.float64), known)
+        return Coefficients(zero, tuple(zero + float(n) for n in basis), zero, (zero,) * len(known))
     _, weights, running = _quadrature()
-    on = _integrands(path, frozen, a, c, w, lam)
+    on = _integrands(path, frozen, a, c, w, lam, known)
     filters = rho(on.eta)
     weights, running = weights.to(filters), running.to(filters)
     shape, filters = filters.shape[1:], filters.reshape(NODES, -1)
@@ -101,24 +117,62 @@ def conjugate_coefficients(
 
     kappa = torch.cat((running, weights[None])) @ (at_nodes(on.rate) * filters)  # to each node, and over the step
     transport = at_nodes(on.transport) * torch.exp(-kappa[:-1])
-    parts = (
-        at_nodes(on.coupled) * filters - at_nodes(on.free),
-        at_nodes(on.data) * filters,
-        -at_nodes(on.vjp).expand_as(filters),
-    )
-    integrals = weights @ (transport * torch.stack(parts))
-    z = on.scale * torch.exp(-kappa[-1])
-    return Coefficients(z.view(shape), *(values.view(shape) for values in integrals))
+    moved, pulled = at_nodes(on.coupled) * filters - at_nodes(on.free), -at_nodes(on.vjp).expand_as(filters)
+    basis = [at_nodes(n) for n in on.basis]
+    # The first function of the basis is 1.
+    parts = [at_nodes(on.data) * filters, moved, pulled, *(n * v for n in basis[1:] for v in (moved, pulled))]
+    data, *integrals = (values.view(shape) for values in weights @ (transport * torch.stack(parts)))
+    z = (on.scale * torch.exp(-kappa[-1])).view(shape)
+    return Coefficients(z, tuple(integrals[::2]), data, tuple(integrals[1::2]))
 
 
-def free_coefficients(path: Path, frozen: Frozen, a: float, c: float, *, w: float, lam: float) -> Coefficients:
+def free_coefficients(
+    path: Path, frozen: Frozen, a: float, c: float, *, w: float, lam: float, known: tuple[float, ...] = ()
+) -> Coefficients:
     """:func:`conjugate_coefficients` where nothing was measured: ``rho = 0``. All of shape ()."""
+    known = known or (a,)
     zero = torch.zeros((), dtype=torch.float64)
     if frozen == "data" and c == 0:
-        return Coefficients(zero, zero + 1, zero, zero)
-    on = _integrands(path, frozen, a, c, w, lam)
+        basis = newton_basis(zero[None], known)
+        return Coefficients(zero, tuple(zero + float(n) for n in basis), zero, (zero,) * len(known))
+    on = _integrands(path, frozen, a, c, w, lam, known)
     transport = _quadrature()[1] * on.transport
-    return Coefficients(zero + on.scale, -transport.dot(on.free), zero, -transport.dot(on.vjp))
+    moved, pulled = transport * on.free, transport * on.vjp
+    return Coefficients(
+        zero + on.scale, tuple(-moved.dot(n) for n in on.basis), zero, tuple(-pulled.dot(n) for n in on.basis)
+    )
+
+
+def residual_coefficient(path: Path, frozen: Frozen, a: float, c: float, *, w: float, lam: float) -> float:
+    """The coefficient of a residual ``u`` that is frozen too, instead of relaxing: ``int_c^a K eta omega k deta``.
+
+    For measurements whose guidance ``omega J^T u`` has no part that is linear in z.
+    """
+    if frozen == "data" and c == 0:
+        return 0.0
+    on = _integrands(path, frozen, a, c, w, lam, (a,))
+    return float((_quadrature()[1] * on.transport).dot(on.data))
+
+
+def newton_basis(eta: Tensor, known: Sequence[float]) -> list[Tensor]:
+    """Newton's polynomials ``1, x - x_0, (x - x_0)(x - x_1), ...`` in ``x = asinh(eta)`` at the levels ``known``."""
+    x, out = torch.asinh(eta), [torch.ones_like(eta)]
+    for level in known[:-1]:
+        out.append(out[-1] * (x - math.asinh(level)))
+    return out
+
+
+def divided_differences(values: Sequence[Tensor], known: Sequence[float]) -> list[Tensor]:
+    """Newton's divided differences of ``values`` at the levels ``known``: what the basis multiplies."""
+    x = [math.asinh(level) for level in known]
+    column, out = list(values), [values[0]]
+    for width in range(1, len(values)):
+        column = [
+            (after - before) / (x[i + width] - x[i])
+            for i, (before, after) in enumerate(itertools.pairwise(column))
+        ]
+        out.append(column[0])
+    return out
 
 
 @dataclass(frozen=True)
@@ -133,10 +187,13 @@ class _Integrands:
     data: Tensor
     vjp: Tensor
     scale: float
+    basis: list[Tensor]
 
 
 @functools.lru_cache(maxsize=128)
-def _integrands(path: Path, frozen: Frozen, a: float, c: float, w: float, lam: float) -> _Integrands:
+def _integrands(
+    path: Path, frozen: Frozen, a: float, c: float, w: float, lam: float, known: tuple[float, ...]
+) -> _Integrands:
     eta, slope = _nodes(path, frozen, a, c, w)
     alpha = path.alpha_of_eta(eta)
     pull = slope * eta * w * alpha**2
@@ -153,6 +210,7 @@ def _integrands(path: Path, frozen: Frozen, a: float, c: float, w: float, lam: f
         data=pull * k,
         vjp=pull * m * alpha,
         scale=(1 - lam * h) * mu_c / mu_a * math.exp(lam * h),
+        basis=newton_basis(eta, known),
     )
 
 
@@ -190,45 +248,6 @@ def _mu(path: Path, frozen: Frozen, eta: Tensor) -> Tensor:
     if frozen == "noise":
         return torch.ones_like(eta)
     return 1 / path.alpha_of_eta(eta) if frozen == "velocity" else eta
-
-
-def tabulated(of: Callable[[Tensor], Coefficients], size: int = 4096) -> Callable[[Tensor], Coefficients]:
-    """``of``, but for more than ``size`` eigenvalues interpolated between that many, evenly spread in log(lam).
-
-    The coefficients are smooth in log(lam): a polynomial through Chebyshev nodes gives the table, and between its 4096
-    entries linear interpolation is good to 1e-6. A megapixel's worth costs milliseconds.
-    """
-
-    def evaluate(lam: Tensor) -> Coefficients:
-        if lam.numel() <= size:
-            return of(lam)
-        nodes, refine = _table(size)
-        low, high = float(lam.min().log()), float(lam.max().log())
-        high = max(high, low + 1e-6)
-        at = of(torch.exp(low + (high - low) * nodes))
-        place = ((lam.log() - low) * ((size - 1) / (high - low))).clamp(0, size - 1)
-        below = place.int().clamp_max(size - 2)
-        frac = (place - below).flatten()
-        below = below.flatten()
-
-        def look_up(values: Tensor) -> Tensor:
-            values = (refine @ values).to(lam)
-            first, step = (v.index_select(0, below) for v in (values, values.diff()))
-            return torch.addcmul(first, step, frac).view(lam.shape)
-
-        return Coefficients(*(look_up(v) for v in (at.z, at.frozen, at.data, at.vjp)))
-
-    return evaluate
-
-
-@functools.lru_cache(maxsize=2)
-def _table(size: int, nodes: int = 128) -> tuple[Tensor, Tensor]:
-    """Chebyshev nodes on [0, 1], and the matrix from values there to values at ``size`` places evenly spread."""
-    x = np.cos(np.pi * (np.arange(nodes) + 0.5) / nodes)
-    towards = np.polynomial.chebyshev.chebvander(x, nodes - 1).T * (2 / nodes)  # a discrete cosine transform
-    towards[0] /= 2
-    matrix = np.polynomial.chebyshev.chebvander(np.linspace(-1, 1, size), nodes - 1) @ towards
-    return torch.from_numpy((x + 1) / 2), torch.from_numpy(matrix)
 
 
 def frozen_quantity(

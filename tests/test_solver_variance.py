@@ -90,3 +90,23 @@ def test_marginal_variance_of_drawn_samples(solver: Solver) -> None:
     standard_error = variance * math.sqrt(2 / n)
     assert bool(((z[:, 0].var(0) - variance).abs() < 4 * standard_error).all())
     assert bool(((z[:, 0].mean(0) - mean).abs() < 4 * (variance / n).sqrt()).all())
+
+
+@pytest.mark.parametrize("steps", [1, 7, 50])
+def test_old_noise_is_forgotten_at_a_rate_not_at_each_level(steps: int) -> None:
+    """For data that are zero, what is left of the first noise depends on the levels' ratio alone: (c/a)^(1 + forget)."""
+    z = torch.ones(1, 1, 2, dtype=torch.float64)
+    levels = np.geomspace(2.0, 1.0, steps + 1).tolist()
+
+    class Silent(RowNoise):
+        def normal(self, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(1, *shape, dtype=like.dtype)
+
+    for a, c in itertools.pairwise(levels):
+        z, _ = Tempered(forget=3.0).step(z, torch.zeros_like(z), a, c, None, Silent([(0,)]))
+    torch.testing.assert_close(z, torch.full_like(z, 0.5**4))
+
+
+def test_a_rate_of_forgetting_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="forget"):
+        Tempered(forget=0.0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InvalidArgument, InvalidFile, KintsugiError, NotConverged
 
 if TYPE_CHECKING:
-    from . import operators, samplers
+    from . import operators, oracles, samplers
     from .driver import Cost, Restoration, restore
     from .priors import Prior, available_priors, load_prior
     from .problem import Problem
@@ -36,7 +36,7 @@ _HOMES = {
     "make_sampler": "samplers",
     "restore": "driver",
 }
-_MODULES = ("operators", "samplers")
+_MODULES = ("operators", "oracles", "samplers")
 
 
 def __getattr__(name: str) -> Any:
@@ -79,6 +79,7 @@ __all__ = [
     "load_prior",
     "make_sampler",
     "operators",
+    "oracles",
     "restore",
     "samplers",
 ]

@@ -16,20 +16,58 @@ from .app import app
 
 if TYPE_CHECKING:
     from ..priors.network import NetworkPrior
+    from ..samplers import Sampler
 
 
 @app.command()
-def samplers() -> None:
-    """List the sampling methods and their settings."""
+def samplers(
+    name: Annotated[str | None, typer.Argument(help="One of them, with its settings.")] = None,
+) -> None:
+    """List the sampling methods: what they are, cost and take. With a name: its settings too, and its authors'."""
     from ..samplers import available_samplers
 
-    rows = []
-    for name, method in available_samplers().items():
-        summary = ((method.__doc__ or "").strip().splitlines() or [""])[0]
-        known = fields(method)  # type: ignore[arg-type]
-        settings = " ".join(f"{f.name}={f.default!r}" for f in known if f.default is not MISSING)
-        rows.append((name, summary.replace("``", ""), settings))
-    _table(("sampler", "what it is", "settings and defaults"), rows)
+    known = available_samplers()
+    if name is None:
+        rows = [(key, "\n".join(_sampler_lines(method))) for key, method in known.items()]
+        _table(("sampler", "what it is"), rows, leading=1)
+        return
+    if name not in known:
+        raise InvalidArgument("sampler", name, f"one of {', '.join(known)}")
+    _table(("sampler", name), _sampler_rows(known[name]))
+
+
+def _sampler_lines(method: type[Sampler]) -> list[str]:
+    """What the list says of a method: the words of its docstring, as far as they are there."""
+    from ..samplers import about
+
+    try:
+        said = about(method)
+    except LookupError:
+        return [_first_line(method)]
+    lines = [f"cost: {said.cost}", f"takes: {said.takes}", f"paper: {said.paper}"]
+    return [_plain(line) for line in (said.summary, *lines)]
+
+
+def _sampler_rows(method: type[Sampler]) -> list[tuple[str, str]]:
+    """Everything about one method."""
+    from ..samplers import about
+
+    rows = [("what it is", _plain(_first_line(method)))]
+    with suppress(LookupError):
+        said = about(method)
+        rows += [(word, _plain(getattr(said, word))) for word in ("cost", "takes", "paper", "authors")]
+    for f in fields(method):  # type: ignore[arg-type]
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        rows.append((f"--set {f.name}=", "required" if default is MISSING else repr(default)))
+    return rows
+
+
+def _first_line(method: type[Sampler]) -> str:
+    return ((method.__doc__ or "").strip().splitlines() or [""])[0]
+
+
+def _plain(text: str) -> str:
+    return text.replace("``", "")
 
 
 @app.command()
@@ -108,13 +146,13 @@ def _model_rows(prior: NetworkPrior) -> list[tuple[str, str]]:
     return rows
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]], *, leading: int = 0) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE)
+    table = Table(box=box.SIMPLE, leading=leading)
     for title in header:
         table.add_column(Text(title), overflow="fold")
     for row in rows:

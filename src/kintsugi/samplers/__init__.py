@@ -8,12 +8,31 @@ from typing import Any
 from ..errors import InvalidArgument
 from .about import About, about
 from .base import Sampler
+from .basiscov import OptimalCovariance
+from .cm4ir import CM4IR
 from .cpigdm import CPiGDM, CPiGFM
+from .daps import DAPS
+from .ddim import DDIM
 from .ddnm import DDNM
+from .ddnm_plus import DDNMPlus
+from .ddrm import DDRM
+from .dflow import DFlow
+from .diffpir import DiffPIR
 from .dps import DPS
+from .flowchef import FlowChef
+from .flowdps import FlowDPS
 from .kintsugi import Kintsugi
+from .mcg import MCG
+from .mmps import MMPS
+from .otode import OTODE
 from .pigdm import PiGDM, PiGFM
+from .pnpflow import PnPFlow
+from .reddiff import REDdiff
+from .repaint import RePaint
 from .schedule import Schedule
+from .sitcom import SITCOM
+from .tds import TDS
+from .tmpd import TMPD
 
 _METHODS: tuple[type[Sampler], ...] = (
     Kintsugi,
@@ -23,6 +42,25 @@ _METHODS: tuple[type[Sampler], ...] = (
     PiGFM,
     DDNM,
     DPS,
+    REDdiff,
+    SITCOM,
+    DFlow,
+    CM4IR,
+    DDNMPlus,
+    DDRM,
+    DiffPIR,
+    MCG,
+    RePaint,
+    PnPFlow,
+    OTODE,
+    FlowDPS,
+    FlowChef,
+    DDIM,
+    MMPS,
+    TMPD,
+    OptimalCovariance,
+    DAPS,
+    TDS,
 )
 _SAMPLERS: dict[str, type[Sampler]] = {cls.name: cls for cls in _METHODS}
 
@@ -49,14 +87,33 @@ def make_sampler(name: str, **settings: Any) -> Sampler:
 
 
 __all__ = [
+    "CM4IR",
+    "DAPS",
+    "DDIM",
     "DDNM",
+    "DDRM",
     "DPS",
+    "MCG",
+    "MMPS",
+    "OTODE",
+    "SITCOM",
+    "TDS",
+    "TMPD",
     "About",
     "CPiGDM",
     "CPiGFM",
+    "DDNMPlus",
+    "DFlow",
+    "DiffPIR",
+    "FlowChef",
+    "FlowDPS",
     "Kintsugi",
+    "OptimalCovariance",
     "PiGDM",
     "PiGFM",
+    "PnPFlow",
+    "REDdiff",
+    "RePaint",
     "Sampler",
     "Schedule",
     "about",

@@ -20,10 +20,17 @@ from .schedule import Schedule
 
 @dataclass(frozen=True)
 class DDNM(Sampler):
-    """DDNM: null-space projection, Wiener-weighted for noisy measurements; one forward a step, no VJP.
+    """DDNM: null-space projection of the clean estimate, Wiener-weighted for noisy measurements.
 
-    hard: impose ``A x = y`` whatever the noise, as in the paper without noise. schedule None: from ``A^+ y``, chosen
-    by the number of steps.
+    D_y = D + r^2 A^T (r^2 A A^T + sigma_y^2)^{-1} (y - A D);  hard or without noise  D_y = A^+ y + (I - A^+ A) D.
+
+    hard: impose ``A x = y`` whatever the noise, as in the paper without noise. solver: from one level to the next.
+    schedule: None for levels from ``A^+ y``, chosen by the number of steps and the noise.
+
+    Paper: Wang, Yu, Zhang, ICLR 2023, algorithm 1 and equation 13.
+    Cost: 1 forward a step, no VJP.
+    Takes: any linear operator, with or without noise.
+    Authors: 100 steps of DDIM with churn 0.85, from pure noise; no noise in the measurement.
     """
 
     name: ClassVar[str] = "ddnm"

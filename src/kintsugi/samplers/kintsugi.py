@@ -15,29 +15,40 @@ sample informs its neighbours), so that five levels from about the size of its e
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
-from ..errors import InvalidArgument
 from ..guidance.spectral import SpectralCovariance
 from ..noise import RowNoise
 from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.tempered import Tempered
-from .base import Report, Sampler, integrate
+from .base import Report, Sampler, check_number, check_type, integrate
 from .defaults import tempered_defaults
 from .schedule import Schedule
+
+# At 5 steps all old noise is replaced at each level; at 100 two thirds stay, without which a network's overshoot beside
+# strong edges grew from level to level (24.4 dB against 20.0 on parrots with 70 % missing, 100 steps).
+FORGET = 8.0
 
 
 @dataclass(frozen=True)
 class Kintsugi(Sampler):
-    """The default: spectral-covariance guidance; one forward a step, no VJP; ``texture`` from 0 to 1.
+    """Kintsugi: spectral-covariance guidance, from the likeliest image (texture 0) to a sample (1); the default.
+
+    D_y = D + C_eta A^T (A C_eta A^T + sigma_y^2)^{-1} (y - A D),  C_eta the measured covariance of x_0 - D.
 
     texture: 0 the likeliest image, 1 a sample with the texture of the real thing. eta: the first noise level. end:
     the last noise level before 0. temperature: how much of the noise that the denoiser expects is drawn at texture 0.
-    None for what was tuned for the noise and the number of steps.
+    None for what was tuned for the noise and the number of steps. guidance: how accurately its systems are solved.
+
+    Paper: this library, docs/mathematics.md.
+    Cost: 1 forward a step, no VJP.
+    Takes: any linear operator, with or without noise.
+    Authors: 5 steps from the posterior mean under the data's spectrum; 10 or more at texture 1.
     """
 
     name: ClassVar[str] = "kintsugi"
@@ -49,14 +60,15 @@ class Kintsugi(Sampler):
     guidance: SpectralCovariance = field(default_factory=SpectralCovariance)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.texture <= 1:
-            raise InvalidArgument("texture", self.texture, "a number from 0 to 1")
-        if self.temperature is not None and not 0 <= self.temperature <= 1:
-            raise InvalidArgument("temperature", self.temperature, "a number from 0 to 1, or None")
-        if self.end is not None and not self.end > 0:
-            raise InvalidArgument("end", self.end, "a noise level above 0, or None")
-        if self.eta is not None and not self.eta > (self.end or 0.0):
-            raise InvalidArgument("eta", self.eta, "a noise level above the last, or None")
+        check_number("texture", self.texture, lambda texture: 0 <= texture <= 1, "a number from 0 to 1")
+        if self.temperature is not None:
+            check_number("temperature", self.temperature, lambda t: 0 <= t <= 1, "a number from 0 to 1, or None")
+        if self.end is not None:
+            check_number("end", self.end, lambda end: 0 < end < math.inf, "a finite noise level above 0, or None")
+        if self.eta is not None:
+            least = self.end or 0.0
+            check_number("eta", self.eta, lambda eta: least < eta < math.inf, "a noise level above the last, or None")
+        check_type("guidance", self.guidance, SpectralCovariance, "a SpectralCovariance")
 
     def check(self, prior: Prior, problem: Problem) -> None:
         self.guidance.check(prior, problem)
@@ -71,5 +83,5 @@ class Kintsugi(Sampler):
             end=self.end or end,
             scale=temperature,
         )
-        solver = Tempered(keep=self.texture, temperature=temperature, correction=self.texture)
+        solver = Tempered(keep=self.texture, temperature=temperature, correction=self.texture, forget=FORGET)
         return integrate(prior, problem, self.guidance, solver, schedule, steps, noise, report)

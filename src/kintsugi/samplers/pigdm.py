@@ -23,9 +23,17 @@ from .schedule import Schedule
 class PiGDM(Sampler):
     """PiGDM: pseudo-inverse guidance for diffusion, one forward and one VJP a step.
 
+    D_y = D + eta^2 w alpha^2 r^2 J^T A^T (r^2 A A^T + sigma^2)^{-1} (y - A D), r^2 = s^2 eta^2 / (s^2 + eta^2).
+
     w: weight of the guidance, None for the automatic choice, infinity for the unweighted equation. tau: the time in
-    (0, 1] at which the run starts from ``A^+ y``, in steps uniform in time; None for the automatic choice. schedule:
-    another start or grid, in place of tau. path: None for the prior's own.
+    (0, 1] at which the run starts from ``A^+ y``, in steps uniform in time; None for the automatic choice, which is 1,
+    pure noise, where A has no pseudo-inverse. schedule: another start or grid, in place of tau. path: None for the
+    prior's own.
+
+    Paper: Song, Vahdat, Mardani and Kautz, ICLR 2023, equations 7 to 9; the weight is that of Pandey et al., 2024.
+    Cost: 1 forward and 1 VJP a step.
+    Takes: any operator that is linear, has a pseudo-inverse (then without noise), or is differentiable.
+    Authors: unit weight times r^2, 100 steps of DDIM with noise (eta 1) from pure noise, s = 1.
     """
 
     name: ClassVar[str] = "pigdm"
@@ -45,9 +53,6 @@ class PiGDM(Sampler):
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
         check_type("path", self.path, (Path, type(None)), "a path or None")
 
-    def check(self, prior: Prior, problem: Problem) -> None:
-        self._guidance(problem, 5).check(prior, problem)
-
     def _guidance(self, problem: Problem, steps: int) -> PiGDMGuidance:
         w = pseudo_inverse_defaults(self.name, problem, steps)[0] if self.w is None else self.w
         return PiGDMGuidance(w=None if w == float("inf") else w)
@@ -57,7 +62,8 @@ class PiGDM(Sampler):
             prior = prior.with_path(self.path)
         schedule = self.schedule
         if schedule is None:
-            tau = self.tau or pseudo_inverse_defaults(self.name, problem, steps)[1]
+            tau = pseudo_inverse_defaults(self.name, problem, steps)[1] if problem.operator.has_pinv else 1.0
+            tau = self.tau or tau
             schedule = Schedule(tau=tau, end=None, grid="time")
         guidance = self._guidance(problem, steps)
         return integrate(prior, problem, guidance, self.solver, schedule, steps, noise, report)
@@ -67,7 +73,12 @@ class PiGDM(Sampler):
 class PiGFM(PiGDM):
     """PiGFM: pseudo-inverse guidance for flow models, one forward and one VJP a step.
 
-    As :class:`PiGDM`, on the straight path of flow matching.
+    As :class:`PiGDM`, on the straight path of flow matching, where alpha = 1 / (1 + eta).
+
+    Paper: Pokle, Muckley, Chen and Karrer, TMLR 2024, algorithm 1.
+    Cost: 1 forward and 1 VJP a step.
+    Takes: as PiGDM; the authors' are linear.
+    Authors: unit weight, r^2 with s = 1, start at t = 0.2 (tau 0.8) from A^+ y, 100 Euler steps or an adaptive solver.
     """
 
     name: ClassVar[str] = "pigfm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,3 +45,27 @@ class Schedule:
         if steps > 1 and not end < eta:
             raise InvalidArgument("eta", eta, f"a first noise level above the last, {end:g}")
         return noise_levels(steps, eta, end, grid=self.grid, path=prior.path)
+
+
+def time_travel(levels: Sequence[float], length: int, repeats: int) -> list[float]:
+    """``levels`` with returns to higher noise: each stretch of ``length`` levels is walked ``repeats`` times.
+
+    ``levels`` fall and end with 0. Counted from the last level above 0, every ``length``-th level is a place to turn
+    back from: ``repeats - 1`` times, by ``length`` levels (Lugmayr et al., 2022, appendix B; the s = l of Wang et al.,
+    2023, section 3.3). What lies within ``length`` of the first level is not repeated. A rise is one entry, since noise
+    that is added in parts is noise.
+
+    >>> time_travel([4.0, 3.0, 2.0, 1.0, 0.0], 2, 2)
+    [4.0, 3.0, 2.0, 1.0, 3.0, 2.0, 1.0, 0.0]
+    """
+    above = len(levels) - 1
+    left = dict.fromkeys(range(0, above - length, length), repeats - 1)
+    out, remaining = [levels[0]], above - 1
+    while remaining >= 0:
+        if left.get(remaining, 0) > 0:
+            left[remaining] -= 1
+            remaining += length
+        else:
+            remaining -= 1
+        out.append(levels[above - 1 - remaining])
+    return out

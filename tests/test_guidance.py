@@ -265,7 +265,7 @@ class Nonlinear(Operator):
         return x**2
 
 
-@pytest.mark.parametrize("guidance", [DDNM(), DDNM(hard=True), PiGDM(), SpectralCovariance()])
+@pytest.mark.parametrize("guidance", [DDNM(), DDNM(hard=True), SpectralCovariance()])
 def test_only_linear_operators(prior: MixturePrior, guidance: Guidance) -> None:
     problem = Problem(torch.zeros(1, 4, 4), Nonlinear())
     with pytest.raises(InvalidArgument, match="operator"):

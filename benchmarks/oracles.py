@@ -209,7 +209,7 @@ LEGEND = """All distances are in the posterior's standard deviation (root mean s
 - **modes**: for mixtures, the total variation distance of the shares of the modes, from 0 to 1.
 
 `unstable`: not a number, or infinite. `-`: the method does not take the problem. `time`: longer than {budget:.0f} s, by
-the time of fewer steps. Costs are network evaluations a step for a sample, at the fewest steps that ran."""
+the time of fewer steps. `?`: not run. Costs: network evaluations a step for a sample, at the fewest steps that ran."""
 
 
 def render(rows: dict[Key, Row], folder: Path, budget: float) -> None:
@@ -253,10 +253,13 @@ def _trend(rows: dict[Key, Row], sampler: str, kind: str, names: Sequence[str], 
     cells = []
     for n in steps:
         found = [rows.get((sampler, name, n), {}) for name in names if family(name) == kind]
-        ran = [row for row in found if "sliced" in row or "failed" in row]
-        if not ran:
-            cells.append("time" if any("skipped" in row for row in found) else "-")
-        elif len(ran) < len([row for row in found if "refused" not in row]):
+        taken = [row for row in found if "refused" not in row]
+        ran = [row for row in taken if "sliced" in row or "failed" in row]
+        if not taken:
+            cells.append("-")
+        elif not all(taken):
+            cells.append("?")
+        elif len(ran) < len(taken):
             cells.append("time")
         elif any("failed" in row for row in ran):
             cells.append("unstable")
@@ -292,7 +295,7 @@ def section(rows: dict[Key, Row], samplers: Sequence[str], name: str, steps: Seq
 def cell(row: Row | None, keys: Sequence[str]) -> str:
     """The distances of one run."""
     if row is None:
-        return ""
+        return "?"
     if "sliced" not in row:
         return "time" if "skipped" in row else row.get("failed", "-")
     said = [_bold(row[k], row["sliced_floor"]) if k == "sliced" else number(row[k]) for k in keys if row[k] is not None]

@@ -25,7 +25,7 @@ GRID = (3.0, 1.2, 0.4, 0.1)
 @pytest.mark.parametrize(("name", "noise"), [("mask", 0.0), ("mask", 0.1), ("average", 0.0), ("blur", 0.2)])
 def test_equation(name: str, noise: float, path: Path, krylov: str) -> None:
     """``grad log p(y | x_t) = (dD/dx_t)^T A^T (sigma^2 + A V A^T)^{-1} (y - A D)``, where V is the transpose of
-    ``sigma_t^2/alpha_t dD/dx_t``, as in their algorithm 3."""
+    ``sigma_t^2/alpha_t dD/dx_t``, as their conjugate gradients take it."""
     prior, (matrix, y) = mixture().with_path(path), dense.measured(name, noise)
     kept = matrix @ np.linalg.pinv(matrix, rcond=3e-2)
 

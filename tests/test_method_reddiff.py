@@ -146,7 +146,7 @@ def test_parallel_takes_the_mean_over_levels() -> None:
 
 @pytest.mark.parametrize(("data", "steps"), [(1.0, 5), (1.0, 20), (0.0, 5)])  # 0: score distillation
 def test_gradient_descent_is_an_affine_recursion(data: float, steps: int) -> None:
-    """Section 4.2 with eps_hat = eta (C + eta^2)^{-1} (z - m): the mean and covariance of mu follow exactly."""
+    """With eps_hat = eta (C + eta^2)^{-1} (z - m): the mean and covariance of mu follow exactly."""
     part = mixture().components[1]
     problem, a = measured("blur", 0.1)
     lam, h, floor = 0.5, 0.7, 0.05

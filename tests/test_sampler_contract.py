@@ -167,7 +167,8 @@ def test_memory_is_flat_in_the_number_of_steps(name: str) -> None:
     for model, steps in ((few, 4), (many, 24)):
         model.alive, model.every = [], steps // 4
         run(name, stated, [(0, 0, 0)], steps, model)
-    assert max(many.alive) <= max(few.alive) + 4
+    kept = 20 if "an image a step of memory" in about(available_samplers()[name]).cost else 0
+    assert max(many.alive) <= max(few.alive) + 4 + kept
 
 
 def test_what_cannot_be_done_is_said_before_any_network_runs(name: str) -> None:

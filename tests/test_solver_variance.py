@@ -94,7 +94,7 @@ def test_marginal_variance_of_drawn_samples(solver: Solver) -> None:
 
 @pytest.mark.parametrize("steps", [1, 7, 50])
 def test_old_noise_is_forgotten_at_a_rate_not_at_each_level(steps: int) -> None:
-    """For data that are zero, what is left of the first noise depends on the levels' ratio alone: (c/a)^(1 + forget)."""
+    """For data that are zero, what is left of the first noise is (c/a)^(1 + forget), whatever the number of steps."""
     z = torch.ones(1, 1, 2, dtype=torch.float64)
     levels = np.geomspace(2.0, 1.0, steps + 1).tolist()
 

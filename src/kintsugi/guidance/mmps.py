@@ -1,7 +1,7 @@
 """MMPS: moment matching posterior sampling (Rozet, Andry, Lanusse, Louppe, NeurIPS 2024).
 
 The second moment of p(x_0 | z) follows from the denoiser, ``V[x_0 | z] = eta^2 J``, so that p(y | z) is taken as
-``N(A D, eta^2 A J A^T + sigma^2 I)`` and, leaving out the derivative of J (their section 4.2),
+``N(A D, eta^2 A J A^T + sigma^2 I)`` and, leaving out the derivative of J (their section 4),
 
     D_y = D + eta^2 J^T A^T u,    (sigma^2 I + eta^2 A J^T A^T) u = y - A D.
 

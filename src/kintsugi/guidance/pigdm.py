@@ -9,7 +9,7 @@ The papers multiply g by an adaptive weight. With ``w`` None there is none: the 
 "w t (1 - t)" for flows), so that PiGDM and C-PiGDM integrate the same equation.
 
 A measurement h that is not linear: without noise, and with a pseudo-inverse that obeys ``h(h^+(h(x))) = h(x)``, the
-paper needs no derivative of h (JPEG, quantisation; their eq. 8 and 9),
+paper needs no derivative of h (JPEG, quantisation; their section on measurements without one),
 
     g = r^{-2} J^T (h^+(y) - h^+(h(D))).
 

@@ -31,8 +31,8 @@ from ..priors.spectrum import ErrorSpectrum
 from ..problem import Problem
 from .base import Guidance, levels_like, linear_operator
 
-# What conjugate gradients leave undone at a level is hidden by what the network changes next; at the start less of it is
-# (noisy masks: 20 iterations cost 0.3 dB in the result at a noise of 0.02 and 0.6 dB at 0.3; 60 are as good as 300).
+# What conjugate gradients leave undone at a level is hidden by what the network changes next; at the start less of it
+# is (noisy masks: 20 iterations cost 0.3 dB in the result at a noise of 0.02 and 0.6 dB at 0.3; 60 do as well as 300).
 START_ACCURACY = Accuracy(2e-2, 60)
 STEP_ACCURACY = Accuracy(3e-2, 12)
 

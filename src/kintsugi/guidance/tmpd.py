@@ -1,12 +1,11 @@
 """TMPD: Tweedie moment projected diffusions (Boys, Girolami, Pidstrigach, Reich, Mosca, Akyildiz, 2023).
 
-p(x_0 | z) is projected onto the Gaussian of its first two moments, ``N(D, eta^2 J)`` (their propositions 1 and 2), so
+p(x_0 | z) is projected onto the Gaussian of its first two moments, ``N(D, eta^2 J)`` (Tweedie's formulae), so
 that p(y | z) = N(A D, eta^2 A J A^T + sigma^2 I) and
 
     D_y = D + eta^2 J^T A^T (eta^2 A J A^T + sigma^2 I)^{-1} (y - A D).
 
-For images the matrix is replaced by the diagonal of its row sums, one more VJP (their section 4, "diagonal
-approximation"):
+For images the matrix is replaced by the diagonal of its row sums, one more VJP (their diagonal approximation):
 
     c = eta^2 A J^T A^T 1 + sigma^2,    D_y = D + eta^2 J^T A^T [(y - A D) / c].
 

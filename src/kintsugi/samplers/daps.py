@@ -7,7 +7,7 @@ Consecutive levels are decoupled: at each of them a clean signal is drawn given 
     x <- x - h [(x - x^) / r^2 - A'(x)^T (y - A(x)) / sigma^2] + sqrt(2 h) xi,    ``mcmc_steps`` times, from x = x^
     z = x + c xi
 
-which is Langevin dynamics on ``N(x; x^, r^2) N(y; A(x), sigma^2)`` (their eq. 8 and 9). The authors take r = a, and
+which is Langevin dynamics on ``N(x; x^, r^2) N(y; A(x), sigma^2)``. The authors take r = a, and
 tau = 0.01 for sigma whatever the noise; here sigma is at least ``floor``. Their step is
 ``h = h_0 [delta + (1 - delta) t]``, with h_0 chosen by task, near the 1e-4 at which h / tau^2 = 1. Here h_0 is ``rate``
 over the curvature ``1/r^2 + |A'|^2 / sigma^2``, with |A'| from a few power iterations at x^: stable for any operator

@@ -5,14 +5,15 @@ The flow maps noise ``n`` to an image ``x(n)`` by ``dx/dt = u(x, t) = (x - D) / 
 
     1/2 |y - A x(n)|^2 + lambda R(n),    R(n) = |n|^2 / 2 - (d - 1) log |n|
 
-by L-BFGS with a line search. R is minus the logarithm of the chi density of |n| in d dimensions (their equation 13).
-The first noise is a blend ``sqrt(b) n_0 + sqrt(1 - b) eps`` with ``n_0``, the ODE run backwards from ``A^+ y``
-(section 4.3). The gradient of the loss is carried back by the adjoint of each discrete step,
+by L-BFGS with a line search. R is minus the logarithm of the chi density of |n| in d dimensions.
+The first noise is a blend ``sqrt(b) n_0 + sqrt(1 - b) eps`` with ``n_0``, the ODE run backwards from ``A^+ y``.
+The gradient of the loss is carried back by the adjoint of each discrete step,
 
     g_t = (1 + h/t) g - h/((1 - t) t) J^T g    for a step  x + h u(x, t),
 
-so it is the exact gradient of the discrete solution. Only the images that the network saw are kept; the network runs
-again on the way back, so memory is that of one evaluation whatever the number of steps.
+so it is the exact gradient of the discrete solution. Only the images that the network saw are kept, one an evaluation;
+it runs again on the way back. So memory is that of one evaluation of the network, whatever the number of steps, and
+those images.
 
 On a Gaussian prior x(n) = M n + c is affine and the minimum nearest to the first noise is
 
@@ -48,7 +49,7 @@ from .base import Report, Sampler, check_number
 
 @dataclass(frozen=True)
 class DFlow(Sampler):
-    """D-Flow: L-BFGS on the initial noise of the flow, through the whole ODE; exact, in constant memory, and dear.
+    """D-Flow: L-BFGS on the initial noise of the flow, through the whole ODE, with the memory of one evaluation; dear.
 
     n = argmin 1/2 |y - A x(n)|^2 + lam R(n), x = x(n), where x(n) is the solution of the flow's ODE from the noise n.
 
@@ -56,7 +57,7 @@ class DFlow(Sampler):
     weight of the noise's norm. solver: "midpoint" (two evaluations a step; an odd one out is Euler's) or "euler". The
     number of steps is that of network evaluations along one solution.
 
-    Paper: Ben-Hamu et al., ICML 2024, algorithm 1, section 4.
+    Paper: Ben-Hamu et al., ICML 2024, algorithm 1.
     Cost: about 1.25 ``iterations`` times 2 forwards and 1 VJP a step, less where the noise stops it; 1 forward a step
     for the blend; an image a step of memory.
     Takes: any differentiable operator.

@@ -31,7 +31,7 @@ class MMPS(Sampler):
     more. krylov: "gmres", minimal residuals, or "cg", the paper's conjugate gradients, which trained networks upset.
     solver: of the reverse process. schedule: None for 20 to 0.02, from pure noise.
 
-    Paper: Rozet et al., NeurIPS 2024, section 4.2 and algorithm 3.
+    Paper: Rozet et al., NeurIPS 2024, moment matching posterior sampling (section 4).
     Cost: 1 forward and up to 4 VJPs a step (``iterations`` + 1).
     Takes: any differentiable operator, with or without noise; those that are not linear through their derivative at D.
     Authors: conjugate gradients, 1 to 5 iterations, a few hundred steps of a first-order sampler from pure noise.

@@ -30,7 +30,7 @@ class PiGDM(Sampler):
     pure noise, where A has no pseudo-inverse. schedule: another start or grid, in place of tau. path: None for the
     prior's own.
 
-    Paper: Song, Vahdat, Mardani and Kautz, ICLR 2023, equations 7 to 9; the weight is that of Pandey et al., 2024.
+    Paper: Song, Vahdat, Mardani and Kautz, ICLR 2023, equation 7; the weight is that of Pandey et al., 2024.
     Cost: 1 forward and 1 VJP a step.
     Takes: any operator that is linear, has a pseudo-inverse (then without noise), or is differentiable.
     Authors: unit weight times r^2, 100 steps of DDIM with noise (eta 1) from pure noise, s = 1.

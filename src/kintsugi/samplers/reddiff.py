@@ -1,7 +1,7 @@
 """RED-diff: variational posterior by regularisation by denoising (Mardani, Song, Kautz, Vahdat, ICLR 2024).
 
 ``q = N(mu, s^2 I)`` is fitted to p(x_0 | y). KL(q | p) is an integral over noise levels of the distance between two
-scores, and with a suitable weight its gradient needs no Jacobian of the network (their proposition 2). At one level,
+scores, and with a suitable weight its gradient needs no Jacobian of the network. At one level,
 with ``x_0 = mu + s eps_0``, an optimiser takes a step on (their algorithm 1, here in z = x_t / alpha)
 
     w/2 |y - A(x_0)|^2 + lambda omega(eta) <stopgrad(eps_hat(x_0 + eta eps, eta) - eps), mu>
@@ -18,8 +18,8 @@ measurement into lambda and use the same for any noise; here the data term is mu
 so that lambda is theirs up to a noise of ``floor`` and above it the measurement weighs what its likelihood says. By
 default ``floor = 0.2 sqrt(lambda)``: what the prior assumes at level 0.2 is never less than the noise. The levels are
 uniform in time and, from A^+ y, begin at eta 2: above it the denoiser knows little but the mean, and Adam forgets the
-start. Each row of a batch has an optimiser of its own (Adam, which
-works number by number, one for all), so that any optimiser will do.
+start. Each row of a batch has an optimiser of its own, so that any will do; Adam, which works number by number, takes
+the batch.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class REDdiff(Sampler):
     divided by its variance, None for 0.2 sqrt(lam). schedule: the noise levels (its start is not used), None for levels
     uniform in time.
 
-    Paper: Mardani et al., ICLR 2024, algorithm 1 and section 4.2.
+    Paper: Mardani et al., ICLR 2024, algorithm 1.
     Cost: 1 forward a step, no VJP (``parallel`` forwards with order "parallel"); the memory of one forward.
     Takes: any differentiable operator; the result is close to a maximum of the posterior, not a sample of it.
     Authors: 100 or 1000 steps from A^+ y and from time 1; lam 0.25 m/n; Adam with lr 0.1; spread 0 or 1e-4.

@@ -2,11 +2,11 @@
 
 Sequential Monte Carlo on the ancestral chain of the unconditional model, ``p(z_c | z_a) = N(m(D), s^2)`` with
 ``m(D) = D + (c/a)^2 (z_a - D)`` and ``s^2 = c^2 (1 - c^2/a^2)``, aimed at ``p(x_0) p(y | x_0)`` through the twisting
-functions (their eq. 6 and 7)
+functions
 
     p~(y | z) = N(y; A D(z), sigma^2 I + r^2 A A^T),    r^2 = eta^2 (or s^2 eta^2 / (s^2 + eta^2)).
 
-Each particle is proposed from the twisted transition and weighted by what that leaves (their eq. 8 and 9, algorithm 1):
+Each particle is proposed from the twisted transition and weighted by what that leaves (algorithm 1):
 
     z_c ~ N(m(D_y), s^2),    D_y = D + a^2 grad_z log p~(y | z_a)
     w = p(z_c | z_a) p~(y | z_c) / [p~(y | z_a) N(z_c; m(D_y), s^2)]

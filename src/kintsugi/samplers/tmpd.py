@@ -27,7 +27,7 @@ class TMPD(Sampler):
     floor: the least row sum, over their mean modulus in the image, since a network's may be zero or negative. solver:
     of the reverse process. schedule: None for 20 to 0.02, from pure noise.
 
-    Paper: Boys et al., 2023 (TMLR 2024), proposition 2 and its diagonal approximation.
+    Paper: Boys et al., 2023 (TMLR 2024), with the diagonal approximation.
     Cost: 1 forward and 2 VJPs a step.
     Takes: any differentiable operator, with or without noise; those that are not linear through their derivative at D.
     Authors: linear operators; 1000 ancestral steps from pure noise; no floor.

@@ -168,8 +168,7 @@ def divided_differences(values: Sequence[Tensor], known: Sequence[float]) -> lis
     column, out = list(values), [values[0]]
     for width in range(1, len(values)):
         column = [
-            (after - before) / (x[i + width] - x[i])
-            for i, (before, after) in enumerate(itertools.pairwise(column))
+            (after - before) / (x[i + width] - x[i]) for i, (before, after) in enumerate(itertools.pairwise(column))
         ]
         out.append(column[0])
     return out

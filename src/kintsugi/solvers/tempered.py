@@ -12,9 +12,9 @@ with ``D~ = D_y + correction (D_y - D_before) h / (2 h_before)`` the extrapolate
   it takes the difference for structure to remove, the samples contract towards the posterior mean and their PSNR
   rises. This is no longer a sample of the posterior, and is not meant to be one; nor are few steps of ``keep = 0`` at
   ``temperature = 1``, whose spread tends to 1/sqrt(2) of the posterior's.
-* ``forget`` is the rate at which old noise is replaced, in powers of the noise level; infinite: all of it at each level.
-  Then the number of times that an image is noised and denoised grows with the number of steps without limit, and what a
-  network exaggerates a little (the overshoot beside a strong edge) grows with it. A finite rate has a limit.
+* ``forget`` is the rate at which old noise is replaced, in powers of the noise level; infinite: all of it, each level.
+  Then the number of times that an image is noised and denoised grows with the number of steps without limit, and what
+  a network exaggerates a little (the overshoot beside a strong edge) grows with it. A finite rate has a limit.
 """
 
 from __future__ import annotations

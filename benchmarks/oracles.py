@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -188,7 +189,7 @@ A row of panels is a kind of method: its own in colour, all others in grey. A va
 oracles of the family; what leaves the panel is at its edge. Dashed: a spread of 1, the floor of the sliced distance.
 
 ```bash
-python benchmarks/oracles.py        # about {minutes:.0f} minutes on one core; --help
+python benchmarks/oracles.py        # what is here took {minutes:.0f} minutes on one core; --help
 ```
 
 ```python
@@ -208,11 +209,12 @@ LEGEND = """All distances are in the posterior's standard deviation (root mean s
   for each oracle, and what is within a quarter of it is **bold**: these samples cannot be told from exact ones.
 - **modes**: for mixtures, the total variation distance of the shares of the modes, from 0 to 1.
 
-`unstable`: not a number, or infinite. `-`: the method does not take the problem. `time`: longer than {budget:.0f} s, by
-the time of fewer steps. `?`: not run. Costs: network evaluations a step for a sample, at the fewest steps that ran."""
+`unstable`: not finite or, in the first table, farther than {diverged:.0f} deviations on one of the oracles. `-`: the
+method does not take the problem. `time`: left out, {least} s or more by the time of fewer steps. `?`: not run. Costs
+are network evaluations a step for a sample, at the fewest steps that ran."""
 
 
-def render(rows: dict[Key, Row], folder: Path, budget: float) -> None:
+def render(rows: dict[Key, Row], folder: Path) -> None:
     """``oracles.md`` and ``pictures/oracles.png`` in ``folder``."""
     rows = {key: row for key, row in rows.items() if key[0] in available_samplers() and key[1] in available_oracles()}
     samplers = [name for name in available_samplers() if any(key[0] == name for key in rows)]
@@ -220,7 +222,9 @@ def render(rows: dict[Key, Row], folder: Path, budget: float) -> None:
     steps = sorted({key[2] for key in rows})
     samples = max((row["samples"] for row in rows.values()), default=0)
     minutes = max(1.0, sum(row.get("seconds", 0.0) for row in rows.values()) / 60)
-    legend = LEGEND.format(samples=samples, budget=budget, chance=max(samples, 1) ** -0.5)
+    left_out = [int(n) for row in rows.values() for n in re.findall(r"(\d+) s", row.get("skipped", ""))]
+    chance, least = max(samples, 1) ** -0.5, min(left_out, default=0)
+    legend = LEGEND.format(samples=samples, chance=chance, diverged=DIVERGED, least=least)
     parts = [PAGE.format(samples=samples, minutes=minutes, legend=legend), summary(rows, samplers, names, steps)]
     parts += [section(rows, samplers, name, steps) for name in names]
     with atomic_path(folder / "oracles.md") as path:
@@ -230,6 +234,10 @@ def render(rows: dict[Key, Row], folder: Path, budget: float) -> None:
 
 
 FAMILIES = {"gaussian": "Gaussian images", "mixture": "25 modes", "line": "one number", "phase": "phase retrieval"}
+
+
+# Farther than this from the posterior, in its standard deviations, a mean over oracles would say nothing.
+DIVERGED = 100.0
 
 
 def family(name: str) -> str:
@@ -261,7 +269,7 @@ def _trend(rows: dict[Key, Row], sampler: str, kind: str, names: Sequence[str], 
             cells.append("?")
         elif len(ran) < len(taken):
             cells.append("time")
-        elif any("failed" in row for row in ran):
+        elif any("failed" in row or row["sliced"] > DIVERGED for row in ran):
             cells.append("unstable")
         else:
             cells.append(
@@ -438,7 +446,8 @@ def curve(
     points = []
     for n in steps:
         found = [rows.get((sampler, name, n), {}) for name in names if family(name) == kind]
-        values = [math.inf if "failed" in row else row[key] for row in found if "failed" in row or key in row]
+        ran = [row for row in found if "failed" in row or key in row]
+        values = [math.inf if "failed" in row or row["sliced"] > DIVERGED else row[key] for row in ran]
         if values and len(values) == len([row for row in found if "refused" not in row]):
             points.append((n, min(max(geometric(values), limits[0]), limits[1])))
     return points
@@ -465,7 +474,7 @@ def main(
         chosen = list(available_oracles()) if oracles == "all" else words(oracles) or list(DEFAULT_ORACLES)
         collect(results, words(only) or list(available_samplers()), chosen, [int(n) for n in words(steps)], samples,
                 budget, words(again))  # fmt: skip
-    render(read(results), folder, budget)
+    render(read(results), folder)
 
 
 def words(text: str) -> list[str]:

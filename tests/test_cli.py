@@ -164,7 +164,7 @@ def test_sampler_settings(photo: Path, model: Path, tmp_path: Path) -> None:
     assert "error: texture: " in refused(*words, "--sampler", "cpigdm", "--texture", 0.5)
     assert "error: texture: " in refused(*words, "--texture", 3)
     assert "error: set: " in refused(*words, "--set", "texture")
-    assert "error: set: " in refused(*words, "--set", "texture=much")
+    assert "error: texture: " in refused(*words, "--set", "texture=much")
     assert names(tmp_path) == {"photo.png"}
 
 

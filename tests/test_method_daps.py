@@ -18,7 +18,7 @@ from kintsugi.priors import GaussianPrior
 from kintsugi.problem import Problem
 from kintsugi.samplers import DAPS, Schedule
 from kintsugi.samplers.daps import squared_norm
-from toy import KEEP, KEYS, SHAPE, Gaussian, exact_moments, mixture, operator, relative_error, run
+from toy import KEEP, KEYS, SHAPE, Gaussian, exact_moments, mixture, operator, relative_error, run, white
 
 GRID = (3.0, 1.0, 0.3)
 SHIFT = np.eye(16).reshape(4, 4, 16)[:, [3, 0, 1, 2]].reshape(16, 16)
@@ -187,6 +187,20 @@ def test_distance_to_the_posterior(case: tuple[str, str, int]) -> None:
 def test_settings_are_checked(settings: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument, match=next(iter(settings))):
         DAPS(**settings)
+
+
+@pytest.mark.parametrize(("name", "first"), [("mask", 10.0), ("bent", 100.0)])
+def test_first_level(name: str, first: float) -> None:
+    """The first noise that is drawn is all of the first z."""
+    prior, op, seen = mixture(), measurement(name)[0], []
+
+    def denoise(z: torch.Tensor, eta: torch.Tensor) -> torch.Tensor:
+        seen.append(z)
+        return torch.zeros_like(z)
+
+    prior.denoise = denoise
+    run(DAPS(mcmc_steps=1), prior, Problem(torch.zeros(1, *op.out_shape, dtype=torch.float64), op), 3)
+    torch.testing.assert_close(seen[0].flatten(1).numpy(), first * white())
 
 
 def test_exact_draws_need_a_linear_operator() -> None:

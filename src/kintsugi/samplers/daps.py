@@ -55,7 +55,8 @@ class DAPS(Sampler):
     ode_steps: Euler steps for x^. mcmc_steps: Langevin steps. rate: their length, 1 for the inverse of the curvature.
     decay: their length at the last level over that at the first. floor: the least standard deviation of the
     measurement. r: of x given z, "eta" or "isotropic" (less at high levels, where the data bound it). exact: draw x in
-    closed form (linear operators). schedule: None for 10 to 0.1, from pure noise.
+    closed form (linear operators). schedule: None for pure noise, from 10 (100 for operators without a
+    pseudo-inverse) to 0.1.
 
     Paper: Zhang et al., CVPR 2025, algorithm 1.
     Cost: 2 forwards a step (``ode_steps``), no VJP of the network, and 100 VJPs of the operator.
@@ -91,7 +92,9 @@ class DAPS(Sampler):
             linear_operator(problem, "exact draws of DAPS")
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        schedule = self.schedule or Schedule(start="zero", eta=10.0, end=0.1)
+        # Where y says roughly what the image is, levels far above it are wasted; elsewhere the modes part there.
+        first = 10.0 if problem.operator.has_pinv else 100.0
+        schedule = self.schedule or Schedule(start="zero", eta=first, end=0.1)
         levels = schedule.levels(prior, steps)
         z = start_at(prior, problem, schedule.start, schedule.scale * levels[0], noise)
         sigma = max(problem.noise, self.floor)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .errors import InvalidArgument
 from .noise import RowNoise
+from .operators.realview import to_complex
 from .priors import load_prior
 from .priors.base import Prior
 from .priors.wrappers import Counted, Counter, Tiled
@@ -37,14 +38,17 @@ class Restoration:
 
     Attributes
     ----------
-    samples: (B, n, *S) with S the visible signal (C, H, W); data range [-1, 1], not clipped.
+    samples: (B, n, *S) with S the visible signal (C, H, W); data range [-1, 1], not clipped; complex where the
+        operator takes complex signals.
     cost: forwards and VJPs for each sample, and seconds.
     sampler: the sampler with its settings.
+    notes: what was approximated on the way, in words.
     """
 
     samples: Tensor
     cost: Cost
     sampler: Sampler
+    notes: tuple[str, ...] = ()
 
     @property
     def mean(self) -> Tensor:
@@ -76,7 +80,8 @@ def restore(
 
     Parameters
     ----------
-    problem: what was measured and how; ``problem.y`` decides device and dtype.
+    problem: what was measured and how; ``problem.y`` decides device and dtype. Complex signals are to the prior twice
+        as many real channels; noise that is not white and Gaussian is whitened, and ``notes`` says so.
     prior: a model, or the name or file of one (:func:`kintsugi.load_prior`).
     sampler: a method, or the name of one; ``settings`` replace its defaults.
     steps: noise levels visited; one network evaluation each.
@@ -105,6 +110,8 @@ def restore(
     if isinstance(sampler, Sampler) and settings:
         raise InvalidArgument(next(iter(settings)), "a setting", "settings only with a sampler given by its name")
     prior = prior if isinstance(prior, Prior) else load_prior(prior)
+    takes_complex, notes = problem.operator.in_complex, _notes(problem)
+    problem = problem.on_real().whitened()
     _check_channels(prior, problem)
     method.check(prior, problem)
 
@@ -120,7 +127,7 @@ def restore(
     with _bar(progress, len(chunks) * steps) as report, torch.no_grad():
         for index, chunk in enumerate(chunks):
             noise = RowNoise([(seed, i, j) for i, j in chunk])
-            part = problem.with_rows(y[[i for i, _ in chunk]])
+            part = problem.select([i for i, _ in chunk])
 
             def step_done(done: int, total: int, index: int = index) -> None:
                 report(index * total + done, len(chunks) * total)
@@ -128,14 +135,22 @@ def restore(
             x = problem.operator.visible(method.run(seen, part, steps, noise, step_done))
             if not bool(torch.isfinite(x).all()):
                 raise FloatingPointError(f"{method.name}: a sample is not finite; the settings are unstable: {method}")
-            out.append(x)
+            out.append(to_complex(x) if takes_complex else x)
     stacked = torch.cat(out)
     seconds = time.perf_counter() - began
     return Restoration(
         stacked.view(len(y), samples, *stacked.shape[1:]),
         Cost(counter.forwards / len(rows), counter.vjps / len(rows), seconds),
         method,
+        notes,
     )
+
+
+def _notes(problem: Problem) -> tuple[str, ...]:
+    if problem.model is None:
+        return ()
+    name = type(problem.model).__name__
+    return (f"{name} noise treated as Gaussian, with the variance that each reading implies",)
 
 
 def _whole(value: object, least: int) -> bool:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .errors import InvalidArgument
+from .likelihood import NoiseModel
 from .operators.base import Operator
+from .operators.realview import real_view, to_real
+from .operators.rows import per_row
+from .operators.selection import Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,24 +24,32 @@ class Problem:
     Attributes
     ----------
     y: the measurement, ``out_shape`` or ``(B, *out_shape)`` of the operator, finite, in the units of the data (for
-        pictures: a clean pixel is in [-1, 1]).
+        pictures: a clean pixel is in [-1, 1]); complex where the operator's measurements are.
     operator: the measurement ``A``.
-    noise: standard deviation of the white Gaussian noise in ``y``, in the units of ``y``. One grey level of an 8-bit
-        picture is 2/255 in [-1, 1].
+    noise: standard deviation of the white Gaussian noise in ``y``, in the units of ``y`` (of its real and of its
+        imaginary part). One grey level of an 8-bit picture is 2/255 in [-1, 1].
+    model: noise that is not white and Gaussian (:mod:`kintsugi.likelihood`), instead of ``noise``. Samplers then
+        see :meth:`whitened`.
     """
 
     y: Tensor
     operator: Operator
     noise: float = 0.0
+    model: NoiseModel | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.operator, Operator):
             raise InvalidArgument("operator", type(self.operator).__name__, "an Operator")
-        shape = tuple(self.operator.out_shape)
-        if not isinstance(self.y, Tensor) or not self.y.is_floating_point():
-            raise InvalidArgument("y", getattr(self.y, "dtype", type(self.y)), "a tensor of floating point numbers")
+        shape, rows = tuple(self.operator.out_shape), self.operator.batch
+        numbers = "complex" if self.operator.out_complex else "floating point"
+        if not isinstance(self.y, Tensor) or not (
+            self.y.is_complex() if self.operator.out_complex else self.y.is_floating_point()
+        ):
+            raise InvalidArgument("y", getattr(self.y, "dtype", type(self.y)), f"a tensor of {numbers} numbers")
         if tuple(self.y.shape) != shape and tuple(self.y.shape[1:]) != shape:
             raise InvalidArgument("y", tuple(self.y.shape), f"the operator's shape {shape}, or a batch of it")
+        if rows is not None and len(self.batch) != rows:
+            raise InvalidArgument("y", tuple(self.y.shape), f"the operator's {rows} rows, {(rows, *shape)}")
         if self.y.numel() == 0:
             raise InvalidArgument("y", tuple(self.y.shape), "at least one measurement")
         if not bool(torch.isfinite(self.y).all()):
@@ -46,8 +59,18 @@ class Problem:
         except (TypeError, ValueError, RuntimeError):
             noise = math.nan
         if not (math.isfinite(noise) and noise >= 0):
-            raise InvalidArgument("noise", self.noise, "a finite standard deviation of at least 0")
+            expected = "a finite standard deviation of at least 0"
+            if isinstance(self.noise, NoiseModel):
+                expected += "; a noise model goes into the argument model"
+            raise InvalidArgument("noise", self.noise, expected)
         object.__setattr__(self, "noise", noise)  # a number of NumPy or a tensor of one becomes a float
+        if self.model is not None:
+            if not isinstance(self.model, NoiseModel):
+                raise InvalidArgument("model", type(self.model).__name__, "a NoiseModel or None")
+            if noise > 0:
+                raise InvalidArgument("noise", noise, "0 beside a noise model")
+            if self.operator.out_complex:
+                raise InvalidArgument("model", type(self.model).__name__, "None: complex readings are no counts")
 
     @property
     def batch(self) -> Tensor:
@@ -55,11 +78,37 @@ class Problem:
         return self.y if self.y.ndim > len(self.operator.out_shape) else self.y[None]
 
     def with_rows(self, y: Tensor) -> Problem:
+        """Another measurement by the same operator."""
         return replace(self, y=y)
 
+    def select(self, rows: Sequence[int]) -> Problem:
+        """These rows of the batch, in this order, each with its own operator where there are several."""
+        return replace(self, y=self.batch[list(rows)], operator=self.operator.select(rows))
+
+    def on_real(self) -> Problem:
+        """The same problem with complex numbers as twice as many real channels (``operators/realview.py``)."""
+        operator = real_view(self.operator)
+        return self if operator is self.operator else replace(self, y=to_real(self.batch), operator=operator)
+
+    def whitened(self) -> Problem:
+        """A problem with white Gaussian noise that stands for one with a noise model; see :mod:`kintsugi.likelihood`.
+
+        Samples are weighted, row by row, by the standard deviations that their own readings imply.
+        """
+        if self.model is None:
+            return self
+        y = self.batch
+        precision = 1 / self.model.variance(y.double())
+        mean = precision.mean()
+        weights = (precision / mean).sqrt()
+        masks = per_row([Mask(row, self.operator.out_shape) for row in weights])
+        return Problem((weights * y).to(y), masks @ self.operator, float(mean) ** -0.5)
+
     @classmethod
-    def simulate(cls, x: Tensor, operator: Operator, noise: float = 0.0, seed: int = 0) -> Problem:
-        """Measure clean signals and add white noise: for experiments.
+    def simulate(
+        cls, x: Tensor, operator: Operator, noise: float = 0.0, seed: int = 0, model: NoiseModel | None = None
+    ) -> Problem:
+        """Measure clean signals and add white noise, or that of ``model``: for experiments.
 
         ``x`` has the operator's shape (B, *in_shape), or is the visible part of it, then extended by mirroring.
         """
@@ -67,4 +116,7 @@ class Problem:
         if tuple(x.shape[1:]) != tuple(operator.in_shape):
             x = operator.extend(x)
         y = operator(x)
-        return cls(y + noise * torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y), operator, noise)
+        if model is not None:
+            return cls(model.sample(y, generator), operator, noise, model)
+        white = torch.randn((*y.shape, 2) if y.is_complex() else y.shape, generator=generator, dtype=y.real.dtype)
+        return cls(y + noise * (torch.view_as_complex(white) if y.is_complex() else white).to(y), operator, noise)

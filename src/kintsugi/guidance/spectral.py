@@ -80,12 +80,14 @@ def constant_fit(operator: LinearOperator, y: Tensor) -> Tensor:
 
     Pictures have no mean colour that a prior could know; taken out first, it does not dominate a relative residual.
     """
-    channels = operator.in_shape[0]
-    ones = torch.eye(channels, dtype=y.dtype, device=y.device).view(channels, channels, *(1,) * (y.ndim - 2))
-    ones = ones.expand(channels, *operator.in_shape)
-    measured = operator(ones).flatten(1)
-    values = (y.flatten(1) @ measured.T) @ torch.linalg.pinv(measured @ measured.T, hermitian=True)
-    return torch.einsum("bc,c...->b...", values, ones)
+    channels, rows = operator.in_shape[0], operator.batch or 1
+    ones = y.new_zeros((channels, rows, *operator.in_shape))
+    for channel in range(channels):
+        ones[channel, :, channel] = 1
+    measured = torch.stack([operator(one) for one in ones]).flatten(2).transpose(0, 1).expand(len(y), -1, -1)
+    gram = measured @ measured.transpose(1, 2)
+    values = torch.linalg.pinv(gram, hermitian=True) @ (measured @ y.flatten(1)[:, :, None])
+    return torch.einsum("bc,cb...->b...", values[:, :, 0], ones.expand(-1, len(y), *(-1,) * len(operator.in_shape)))
 
 
 @dataclass(frozen=True)

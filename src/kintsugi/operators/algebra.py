@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,10 +47,14 @@ class Composed(LinearOperator):
     """``outer(inner(x))``; its Gram functions by Lanczos unless ``inner`` has a single eigenvalue."""
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
-        if outer.in_shape != inner.out_shape:
+        if outer.in_shape != inner.out_shape or outer.in_complex != inner.out_complex:
             raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
         self.outer, self.inner = outer, inner
-        self.in_shape, self.out_shape = inner.in_shape, outer.out_shape
+        if None not in (outer.batch, inner.batch) and outer.batch != inner.batch:
+            raise InvalidArgument("operator", f"{outer.batch} rows after {inner.batch}", "the same rows")
+        self.in_shape, self.in_complex = inner.in_shape, inner.in_complex
+        self.out_shape, self.out_complex = outer.out_shape, outer.out_complex
+        self.batch = outer.batch if inner.batch is None else inner.batch
         self.cutoff = outer.cutoff if inner.flat is not None else max(outer.cutoff, inner.cutoff)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -57,6 +62,12 @@ class Composed(LinearOperator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.inner.adjoint(self.outer.adjoint(y))
+
+    def select(self, rows: Sequence[int]) -> LinearOperator:
+        return self if self.batch is None else Composed(self.outer.select(rows), self.inner.select(rows))
+
+    def settings(self) -> dict[str, Any]:
+        return {"outer": self.outer.describe(), "inner": self.inner.describe()}
 
     def visible(self, x: Tensor) -> Tensor:
         return self.inner.visible(x)
@@ -106,14 +117,21 @@ class Scaled(LinearOperator):
             scale, operator = scale * operator.scale, operator.operator
         self.scale: float = scale
         self.operator: LinearOperator = operator
-        self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
-        self.cutoff = operator.cutoff
+        self.in_shape, self.in_complex = operator.in_shape, operator.in_complex
+        self.out_shape, self.out_complex = operator.out_shape, operator.out_complex
+        self.batch, self.cutoff = operator.batch, operator.cutoff
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.scale * self.operator(x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.scale * self.operator.adjoint(y)
+
+    def select(self, rows: Sequence[int]) -> LinearOperator:
+        return Scaled(self.scale, self.operator.select(rows))
+
+    def settings(self) -> dict[str, Any]:
+        return {"scale": self.scale, "of": self.operator.describe()}
 
     def visible(self, x: Tensor) -> Tensor:
         return self.operator.visible(x)

@@ -14,6 +14,8 @@ nothing was measured cannot leak into a result. The cut-off is part of the probl
 of full rank at a cut-off of 3e-2.
 
 Signals have shape ``(B, C, *S)`` with one, two or three spatial dimensions. Shapes of operators leave the batch out.
+Complex signals and measurements are vectors over the real numbers, with the inner product ``Re <a, b>``; the adjoint is
+the conjugate transpose. Samplers and priors see them as twice as many real channels (``realview.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 import operator as python_operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -53,14 +55,21 @@ DEFAULT_ACCURACY = Accuracy()
 
 
 class Operator:
-    """A measurement ``(B, *in_shape) -> (B, *out_shape)``, linear or not. Immutable."""
+    """A measurement ``(B, *in_shape) -> (B, *out_shape)``, linear or not. Immutable.
+
+    ``in_complex``, ``out_complex``: whether signals and measurements are complex. ``batch``: the number of rows that it
+    is for, where each row has a measurement of its own (``rows.py``); None for any.
+    """
 
     in_shape: Shape
     out_shape: Shape
+    in_complex: bool = False
+    out_complex: bool = False
+    batch: int | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """The measurement of each row of ``x`` (B, *in_shape), without noise; shape (B, *out_shape)."""
-        check_shape("x", x, self.in_shape)
+        check_shape("x", x, self.in_shape, self.in_complex, self.batch)
         return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -77,6 +86,10 @@ class Operator:
             return grad
 
         return out.detach(), product
+
+    def jvp(self, x: Tensor, v: Tensor) -> Tensor:
+        """``(dA/dx) v``: how the measurement of ``x`` changes along ``v``, both (B, *in_shape)."""
+        return torch.func.jvp(self, (x,), (v,))[1]
 
     @property
     def has_pinv(self) -> bool:
@@ -95,6 +108,25 @@ class Operator:
         """A visible signal (B, *S) on the operator's own grid (B, *in_shape), for simulations: margins are mirrored."""
         return x
 
+    def select(self, rows: Sequence[int]) -> Operator:
+        """The operator for these rows of a batch, in this order: itself, unless each row has its own."""
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What distinguishes this operator from others of its class, as JSON would hold it."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, for reports: the class, shapes and settings, as JSON would hold them."""
+        out = {"operator": type(self).__name__, "in_shape": list(self.in_shape), "out_shape": list(self.out_shape)}
+        return out | self.settings()
+
+    def __matmul__(self, inner: Operator) -> Operator:
+        """``(A @ B)(x) = A(B(x))``."""
+        from .chain import Chain
+
+        return Chain(self, inner)
+
 
 class LinearOperator(Operator):
     """A linear measurement with the Gram calculus. ``cutoff`` is relative to the largest singular value."""
@@ -104,13 +136,22 @@ class LinearOperator(Operator):
     def vjp(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         return self(x), self.adjoint
 
+    def jvp(self, x: Tensor, v: Tensor) -> Tensor:
+        return self(v)
+
+    def select(self, rows: Sequence[int]) -> LinearOperator:
+        return self
+
     @property
     def has_pinv(self) -> bool:
         return True
 
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"cutoff": self.cutoff}
+
     def adjoint(self, y: Tensor) -> Tensor:
         """``A^T y`` for ``y`` of shape (B, *out_shape); shape (B, *in_shape)."""
-        check_shape("y", y, self.out_shape)
+        check_shape("y", y, self.out_shape, self.out_complex, self.batch)
         return self._adjoint(y)
 
     def _adjoint(self, y: Tensor) -> Tensor:
@@ -159,7 +200,7 @@ class LinearOperator(Operator):
 
     def pinv(self, y: Tensor) -> Tensor:
         """The pseudo-inverse ``A^+ y`` at the operator's cut-off; shape (B, *in_shape)."""
-        check_shape("y", y, self.out_shape)
+        check_shape("y", y, self.out_shape, self.out_complex, self.batch)
         return self.adjoint(self.gram(torch.reciprocal, y))
 
     def project(self, x: Tensor) -> Tensor:
@@ -201,11 +242,35 @@ class LinearOperator(Operator):
         u = self.solve_normal(covariance, sigma2, r, accuracy)
         return covariance(self.adjoint(u))
 
-    def __matmul__(self, inner: LinearOperator) -> LinearOperator:
-        """``(A @ B)(x) = A(B(x))``."""
+    @property
+    def T(self) -> LinearOperator:
+        """The adjoint as an operator."""
+        from .adjoint import Adjoint
+
+        return Adjoint(self)
+
+    @overload
+    def __matmul__(self, inner: LinearOperator) -> LinearOperator: ...
+    @overload
+    def __matmul__(self, inner: Operator) -> Operator: ...
+    def __matmul__(self, inner: Operator) -> Operator:
+        """``(A @ B)(x) = A(B(x))``; linear where both are."""
         from .algebra import compose
 
-        return compose(self, inner)
+        return compose(self, inner) if isinstance(inner, LinearOperator) else super().__matmul__(inner)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        """``(A + B)(x) = A(x) + B(x)``."""
+        from .sums import add
+
+        return add(self, other)
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        """``(A - B)(x) = A(x) - B(x)``."""
+        return self + (-1.0) * other
+
+    def __neg__(self) -> LinearOperator:
+        return (-1.0) * self
 
     def __rmul__(self, scale: float) -> LinearOperator:
         """``(c * A)(x) = c A(x)``."""
@@ -226,10 +291,13 @@ def restricted_all(h: Callable[[Tensor], Sequence[Tensor]], lam: Tensor, thresho
     return [torch.where(inside, value, 0.0) for value in h(torch.where(inside, lam, 1.0))]
 
 
-def check_shape(name: str, x: Tensor, shape: Sequence[int]) -> None:
-    """Raise :class:`InvalidArgument` unless ``x`` is a batch of signals of ``shape``."""
-    if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape):
-        raise InvalidArgument(name, tuple(x.shape), f"shape (B, {', '.join(map(str, shape))})")
+def check_shape(name: str, x: Tensor, shape: Sequence[int], is_complex: bool = False, batch: int | None = None) -> None:
+    """Raise :class:`InvalidArgument` unless ``x`` is a batch of signals of ``shape``, of the right kind of number."""
+    if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape) or (batch is not None and len(x) != batch):
+        rows = "B" if batch is None else batch
+        raise InvalidArgument(name, tuple(x.shape), f"shape ({rows}, {', '.join(map(str, shape))})")
+    if x.is_complex() != is_complex:
+        raise InvalidArgument(name, x.dtype, f"{'complex' if is_complex else 'real'} numbers")
 
 
 def signal_shape(shape: Sequence[int]) -> Shape:
@@ -254,33 +322,3 @@ def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...
     if len(out) != dims or min(out) < 1:
         raise InvalidArgument(name, value, f"a positive integer, or {dims} of them")
     return out
-
-
-def check_adjoint(operator: LinearOperator, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> float:
-    """The dot test: ``|<A x, y> - <x, A^T y>|`` relative to ``|A x| |y|``, for random ``x`` and ``y``.
-
-    Near machine precision for a correct pair; around one for a wrong one. Use it on any operator of your own.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn((2, *operator.in_shape), generator=generator, dtype=dtype)
-    y = torch.randn((2, *operator.out_shape), generator=generator, dtype=dtype)
-    ax, aty = operator(x), operator.adjoint(y)
-    left, right = (ax * y).sum(), (x * aty).sum()
-    return float((left - right).abs() / (ax.norm() * y.norm()).clamp_min(1e-300))
-
-
-def check_pinv(operator: LinearOperator, *, dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, float]:
-    """Relative errors of what must hold for a pseudo-inverse, for a random ``x``.
-
-    ``A A+ A``: ``|P P x - P x| / |P x|``. ``symmetric``: ``<P x, v> = <x, P v>``. ``range``: ``|A P x - A x|`` over
-    ``|A x|``, which is only small where the cut-off removes little.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x, v = (torch.randn((2, *operator.in_shape), generator=generator, dtype=dtype) for _ in range(2))
-    px, pv, ax = operator.project(x), operator.project(v), operator(x)
-    tiny = 1e-300
-    return {
-        "A A+ A": float((operator.project(px) - px).norm() / px.norm().clamp_min(tiny)),
-        "symmetric": float(((px * v).sum() - (x * pv).sum()).abs() / (px.norm() * v.norm()).clamp_min(tiny)),
-        "range": float((operator(px) - ax).norm() / ax.norm().clamp_min(tiny)),
-    }

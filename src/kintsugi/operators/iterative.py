@@ -1,6 +1,7 @@
 """Conjugate gradients and Lanczos, each row of a batch by itself.
 
-A row that has converged is frozen, so its result does not depend on which rows stand beside it.
+A row that has converged is frozen, so its result does not depend on which rows stand beside it. Complex vectors are
+taken as real ones of twice the length: a Hermitian map is symmetric there, with the same spectrum.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ def row_dot(a: Tensor, b: Tensor) -> Tensor:
     return (a.flatten(1) * b.flatten(1)).sum(1)
 
 
+def _on_pairs(f: Map) -> Map:
+    """A map of complex vectors as one of the pairs (real, imaginary) that ``view_as_real`` makes of them."""
+    return lambda v: torch.view_as_real(f(torch.view_as_complex(v.contiguous())).resolve_conj())
+
+
 def conjugate_gradients(
     matvec: Map,
     b: Tensor,
@@ -36,6 +42,17 @@ def conjugate_gradients(
     Stops a row when its residual is below ``tolerance * |b|``, or where the map has no curvature left but rounding: in
     a singular system. After ``iterations`` it returns what it has or, if ``strict``, raises :class:`NotConverged`.
     """
+    if b.is_complex():
+        pairs = conjugate_gradients(
+            _on_pairs(matvec),
+            torch.view_as_real(b.resolve_conj()),
+            precondition=None if precondition is None else _on_pairs(precondition),
+            start=None if start is None else torch.view_as_real(start.resolve_conj()),
+            tolerance=tolerance,
+            iterations=iterations,
+            strict=strict,
+        )
+        return torch.view_as_complex(pairs.contiguous())
     precondition = precondition or (lambda r: r)
     ones = (-1,) + (1,) * (b.ndim - 1)
     u = torch.zeros_like(b) if start is None else start
@@ -61,21 +78,41 @@ def conjugate_gradients(
     if strict and bool(left.any()):
         worst = float((row_dot(r, r) / row_dot(b, b).clamp_min(1e-38)).sqrt().max())
         raise NotConverged(
-            f"conjugate gradients: relative residual {worst:.1e} after {iterations} iterations, wanted {tolerance:.1e}"
+            f"conjugate gradients: relative residual {worst:.1e} after {iterations} iterations, wanted {tolerance:.1e};"
+            " give the operator a larger cut-off, or an accuracy with more iterations or a looser tolerance"
         )
     return u
 
 
 def lanczos(
-    matvec: Map, h: Function, u: Tensor, *, cutoff: float, tolerance: float = 1e-4, iterations: int = 80
+    matvec: Map,
+    h: Function,
+    u: Tensor,
+    *,
+    cutoff: float,
+    tolerance: float = 1e-4,
+    iterations: int = 80,
+    strict: bool = False,
 ) -> Tensor:
     """``h(G) w(G) u`` for a symmetric positive semi-definite ``G`` and a window ``w`` that fades small eigenvalues out.
 
     A sharp cut-off has no short polynomial approximation, so it is replaced by ``w(lam) = lam^2 / (lam^2 + c^2)`` with
     ``c`` the threshold, ``cutoff^2`` times the largest eigenvalue. The Krylov space of ``u`` is built with full
     reorthogonalisation and the function is applied to the small tridiagonal matrix. A row is done when its result moves
-    by less than ``tolerance`` (relative) over four more vectors, or when its space is exhausted.
+    by less than ``tolerance`` (relative) over four more vectors, or when its space is exhausted. After ``iterations``
+    vectors it returns what it has or, if ``strict``, raises :class:`NotConverged`.
     """
+    if u.is_complex():
+        pairs = lanczos(
+            _on_pairs(matvec),
+            h,
+            torch.view_as_real(u.resolve_conj()),
+            cutoff=cutoff,
+            tolerance=tolerance,
+            iterations=iterations,
+            strict=strict,
+        )
+        return torch.view_as_complex(pairs.contiguous())
     flat = u.flatten(1)
     norm = flat.norm(dim=1)
     limit = min(iterations, flat.shape[1])
@@ -100,6 +137,12 @@ def lanczos(
             weights = torch.where(settled[:, None], before, _ritz(h, alphas, betas, cutoff))
             change = (weights - before).norm(dim=1) / weights.norm(dim=1).clamp_min(1e-300)
             settled = settled | dead.cpu() | (change < tolerance)
+            if strict and k + 1 == limit < flat.shape[1] and not bool(settled.all()):
+                raise NotConverged(
+                    f"lanczos: the result still moves by {float(change.max()):.1e} (relative) after {limit} vectors, "
+                    f"wanted {tolerance:.1e}; give the operator a larger cut-off, or an accuracy with more iterations "
+                    "or a looser tolerance"
+                )
             if done or bool(settled.all()):
                 return (norm[:, None, None] * (weights.to(norm)[:, None] @ known))[:, 0].view(u.shape)
         betas.append(torch.where(dead, 0.0, beta))

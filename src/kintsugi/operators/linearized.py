@@ -8,10 +8,10 @@ operator is for the batch that it was made for.
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from ..errors import InvalidArgument
 from .base import Function, LinearOperator, Operator, check_shape
 from .iterative import conjugate_gradients, lanczos
 
@@ -25,15 +25,18 @@ class Linearized(LinearOperator):
         check_shape("at", at, operator.in_shape)
         self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
         self._operator, self._at = operator, at.detach()
+        self.in_complex, self.out_complex = operator.in_complex, operator.out_complex
+        self.batch = len(at)
         self.value, self._vjp = operator.vjp(self._at)
 
     def _forward(self, x: Tensor) -> Tensor:
-        self._check_rows("x", x)
-        return torch.func.jvp(self._operator, (self._at,), (x,))[1]
+        return self._operator.jvp(self._at, x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        self._check_rows("y", y)
         return self._vjp(y)
+
+    def select(self, rows: Sequence[int]) -> LinearOperator:
+        return Linearized(self._operator.select(rows), self._at[list(rows)])
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
         check_shape("u", u, self.out_shape)
@@ -43,10 +46,6 @@ class Linearized(LinearOperator):
         if sigma2 == 0:
             return self.gram(lambda lam: 1 / (r2 * lam), u)
         return conjugate_gradients(lambda v: r2 * self(self.adjoint(v)) + sigma2 * v, u)
-
-    def _check_rows(self, name: str, x: Tensor) -> None:
-        if len(x) != len(self._at):
-            raise InvalidArgument(name, tuple(x.shape), f"the {len(self._at)} rows that the derivative was taken at")
 
 
 def local_operator(operator: Operator, at: Tensor) -> LinearOperator:

@@ -44,6 +44,14 @@ class Mask(LinearOperator):
         self._top = float(weights.square().max())
         self._identity = Stationary(self.in_shape)
 
+    @property
+    def weights(self) -> Tensor:
+        """What each sample is multiplied by, (C, *S), float64."""
+        return self._weights.double()
+
+    def settings(self) -> dict[str, Any]:
+        return {"measured": float((self._weights != 0).double().mean())}
+
     def _forward(self, x: Tensor) -> Tensor:
         return x * self._weights.to(x)
 
@@ -151,6 +159,9 @@ class Crop(LinearOperator):
     @property
     def flat(self) -> float | None:
         return 1.0
+
+    def settings(self) -> dict[str, Any]:
+        return {"offset": list(self.offset)}
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
         check_shape("u", u, self.out_shape)

@@ -96,6 +96,10 @@ class Stationary(LinearOperator):
     def flat(self) -> float | None:
         return self._flat
 
+    def settings(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"factor": list(self.factor), "filter": self._transfer is not None}
+        return said | ({"colour": self.colour.tolist()} if self._mixes else {})
+
     @property
     def transfer(self) -> Tensor:
         """The transfer function on the full grid, complex128."""

@@ -122,7 +122,7 @@ class REDdiff(Sampler):
         size = len(mu) if self.optimizer is None else 1
         factory = self.optimizer or partial(torch.optim.Adam, lr=self.lr, betas=(0.9, 0.99))
         rows = [slice(i, i + size) for i in range(0, len(mu), size)]
-        parts = [(i, problem.with_rows(problem.y[i]), mu[i]) for i in rows]
+        parts = [(i, problem.select(range(len(mu))[i]), mu[i]) for i in rows]
         optimizers = [factory([part]) for _, _, part in parts]
         for done in range(len(levels)):
             shift = self.spread * noise.normal_like(mu) if self.spread else torch.zeros_like(mu)

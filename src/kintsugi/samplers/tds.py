@@ -79,7 +79,7 @@ class TDS(Sampler):
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         schedule = self.schedule or Schedule(start="zero", eta=20.0, end=0.02)
         levels = schedule.levels(prior, steps)
-        many = problem.with_rows(problem.y.repeat_interleave(self.particles, 0))
+        many = problem.select([i for i in range(len(problem.y)) for _ in range(self.particles)])
         noise2 = max(problem.noise, self.floor) ** 2
 
         # log_w: of each particle, (B, particles), without the twisting function at its present level.

@@ -132,7 +132,7 @@ def restore(
             def step_done(done: int, total: int, index: int = index) -> None:
                 report(index * total + done, len(chunks) * total)
 
-            x = problem.operator.visible(method.run(seen, part, steps, noise, step_done))
+            x = part.operator.visible(method.run(seen, part, steps, noise, step_done))
             if not bool(torch.isfinite(x).all()):
                 raise FloatingPointError(f"{method.name}: a sample is not finite; the settings are unstable: {method}")
             out.append(to_complex(x) if takes_complex else x)

@@ -54,8 +54,6 @@ def check_gram(operator: LinearOperator, h: Function, *, seed: int = 0) -> float
 
     For small operators: the matrix is made. ``h`` maps positive eigenvalues to values.
     """
-    if operator.batch is not None:
-        raise InvalidArgument("operator", f"one for {operator.batch} rows", "one of its rows: operator.select([i])")
     matrix = dense_matrix(operator)
     values, vectors = torch.linalg.eigh(matrix @ matrix.T)
     inside = values > operator.cutoff**2 * values.max()
@@ -85,6 +83,8 @@ def check_vjp(operator: Operator, x: Tensor | None = None, *, seed: int = 0, ste
 
 def dense_matrix(operator: LinearOperator) -> Tensor:
     """The matrix (m, n) of a small operator over the real numbers, float64; complex ones as twice as many real ones."""
+    if operator.batch is not None:
+        raise InvalidArgument("operator", f"one for {operator.batch} rows", "one of its rows: operator.select([i])")
     real = real_linear(operator)
     n = math.prod(real.in_shape)
     return real(torch.eye(n, dtype=torch.float64).view(n, *real.in_shape)).flatten(1).T

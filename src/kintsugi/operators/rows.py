@@ -131,4 +131,4 @@ def per_row(operators: Sequence[Operator]) -> Operator:
 
 def each(operators: Sequence[Kind], apply: Callable[[Kind, Tensor], Tensor], x: Tensor) -> Tensor:
     """``apply(operators[i], x[i : i + 1])``, put together."""
-    return torch.cat([apply(operator, x[i : i + 1]) for i, operator in enumerate(operators)])
+    return torch.cat([apply(operator, row) for operator, row in zip(operators, x.split(1), strict=True)])

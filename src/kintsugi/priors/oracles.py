@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgument
 from ..operators.base import LinearOperator, spatial
+from ..operators.checks import dense_matrix as matrix_of
 from ..operators.covariance import StationaryCovariance, frequency_radius
 from ..problem import Problem
 from .base import Prior, Vjp
@@ -83,7 +84,8 @@ class GaussianPrior(Prior):
         return self.denoise(z, eta), lambda v: self._shrink(v, eta)
 
     def posterior(self, problem: Problem) -> GaussianPosterior:
-        """The exact posterior of ``x`` given ``y``, by dense linear algebra in float64."""
+        """The exact posterior of ``x`` given ``y``, by dense linear algebra in float64; complex ones on real channels."""
+        problem = problem.on_real()
         a = dense_matrix(problem.operator, self.shape)
         y = problem.batch.double().flatten(1)
         gain = _gain(self.covariance, a, problem.noise)
@@ -200,8 +202,7 @@ def dense_matrix(operator: object, shape: Sequence[int] | None = None) -> Tensor
         raise InvalidArgument("operator", type(operator).__name__, "a linear operator")
     if shape is not None and operator.in_shape != tuple(shape):
         raise InvalidArgument("operator", operator.in_shape, f"an operator on signals of shape {tuple(shape)}")
-    n = math.prod(operator.in_shape)
-    return operator(torch.eye(n, dtype=torch.float64).view(n, *operator.in_shape)).flatten(1).T
+    return matrix_of(operator)
 
 
 def _gain(covariance: Tensor, a: Tensor, noise: float) -> Tensor:

@@ -224,7 +224,7 @@ class LinearOperator(Operator):
         """
         from .iterative import conjugate_gradients
 
-        check_shape("r", r, self.out_shape)
+        check_shape("r", r, self.out_shape, self.out_complex, self.batch)
 
         def matvec(u: Tensor) -> Tensor:
             return self(covariance(self.adjoint(u))) + sigma2 * u

@@ -2,7 +2,7 @@
 
 ``C x`` multiplies the mean over channels (luma, the direction (1, ..., 1)/sqrt(C)) by ``S_0(|f|)`` and what is
 orthogonal to it (chroma) by ``S_1(|f|)`` in the discrete Fourier domain, ``|f|`` in cycles per sample. Normalised so
-that white noise of variance v has ``S = v``.
+that white noise of variance v has ``S = v``. Complex signals are twice as many real channels (``realview.py``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .base import spatial
+from .realview import to_complex, to_real
 
 Spectrum = Callable[[Tensor], Tensor]
 
@@ -36,6 +37,8 @@ class StationaryCovariance:
 
     def __call__(self, x: Tensor) -> Tensor:
         """``C x`` for ``x`` of shape (B, C, *S), periodic."""
+        if x.is_complex():
+            return to_complex(self(to_real(x)))
         return self.multiply(x, self.values(x))
 
     def values(self, x: Tensor) -> Tensor:

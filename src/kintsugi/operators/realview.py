@@ -9,12 +9,15 @@ calculus, its adjoint (the conjugate transpose) is the transpose, and every meth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .base import Function, LinearOperator, Operator, Shape
+from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator, Operator, Shape
+
+if TYPE_CHECKING:
+    from .covariance import StationaryCovariance
 
 
 def to_real(x: Tensor) -> Tensor:
@@ -104,6 +107,24 @@ class LinearRealView(RealView, LinearOperator):
 
     def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
         return to_real(self.operator.solve(r2, sigma2, self.measurement(u)))
+
+    def solve_normal(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
+    ) -> Tensor:
+        return to_real(self.operator.solve_normal(covariance, sigma2, self.measurement(r), accuracy))
+
+    def gain(
+        self,
+        covariance: StationaryCovariance,
+        sigma2: float,
+        r: Tensor,
+        accuracy: Accuracy = DEFAULT_ACCURACY,
+    ) -> Tensor:
+        return to_real(self.operator.gain(covariance, sigma2, self.measurement(r), accuracy))
 
     @property
     def flat(self) -> float | None:

@@ -10,8 +10,9 @@ import torch
 
 import dense
 from kintsugi.errors import InvalidArgument
-from kintsugi.guidance.basis import BasisCovariance, dct, idct
+from kintsugi.guidance.basis import BasisCovariance
 from kintsugi.operators.base import Accuracy
+from kintsugi.operators.transforms import dct, idct
 from kintsugi.paths import VP, FlowMatching, Path
 from kintsugi.priors import GaussianPrior, Prior
 from kintsugi.priors.spectrum import ErrorSpectrum

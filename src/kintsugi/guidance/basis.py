@@ -21,8 +21,6 @@ the shipped model 20 steps are too few and 100 enough (one 96 x 96 photograph, 7
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -32,6 +30,7 @@ from torch import Tensor
 from ..errors import InvalidArgument
 from ..operators.base import Accuracy, spatial
 from ..operators.iterative import conjugate_gradients
+from ..operators.transforms import dct, each_axis, idct
 from ..priors.base import Prior
 from ..problem import Problem
 from .base import Guidance, levels_like
@@ -39,37 +38,6 @@ from .residual import local_residual
 from .spectral import STEP_ACCURACY, error_covariance
 
 Basis = Literal["dct", "pixel"]
-
-
-def dct(x: Tensor, dim: int) -> Tensor:
-    """The orthonormal DCT-II along ``dim``, by one real transform of twice the length."""
-    n = x.shape[dim]
-    mirrored = torch.cat((x, x.flip(dim)), dim)
-    turned = torch.fft.rfft(mirrored, dim=dim).narrow(dim, 0, n).movedim(dim, -1)
-    scale, phase = _scale_phase(n, x)
-    return ((turned * phase).real * (scale / 2)).movedim(-1, dim)
-
-
-def idct(c: Tensor, dim: int) -> Tensor:
-    """The inverse of :func:`dct`, its transpose."""
-    n = c.shape[dim]
-    scale, phase = _scale_phase(n, c)
-    half = c.movedim(dim, -1) / scale * phase.conj() * 2
-    return torch.fft.irfft(torch.nn.functional.pad(half, (0, 1)), n=2 * n)[..., :n].movedim(-1, dim)
-
-
-def _scale_phase(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """``sqrt(2/n)`` (at k = 0 ``sqrt(1/n)``) and ``exp(-i pi k / 2n)``."""
-    k = torch.arange(n, dtype=torch.float64)
-    scale = torch.where(k == 0, torch.ones_like(k), 2.0).div(n).sqrt()
-    phase = torch.polar(torch.ones_like(k), -math.pi * k / (2 * n))
-    return scale.to(like), phase.to(like.device, torch.promote_types(like.dtype, torch.complex64))
-
-
-def _each_axis(transform: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
-    for dim in spatial(x):
-        x = transform(x, dim)
-    return x
 
 
 @dataclass(frozen=True)
@@ -119,7 +87,7 @@ class BasisCovariance(Guidance):
         """``Psi diag(v) Psi^T x``; of two spectra the mean over channels takes the first, and the rest the second."""
         c = self._analyse(x)
         c = v * c if len(v) == 1 else v[1] * c + (v[0] - v[1]) * c.mean(1, keepdim=True)
-        return c if self.basis == "pixel" else _each_axis(idct, c)
+        return c if self.basis == "pixel" else each_axis(idct, c)
 
     def _analyse(self, x: Tensor) -> Tensor:
-        return x if self.basis == "pixel" else _each_axis(dct, x)
+        return x if self.basis == "pixel" else each_axis(dct, x)

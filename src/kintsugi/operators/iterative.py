@@ -2,6 +2,9 @@
 
 A row that has converged is frozen, so its result does not depend on which rows stand beside it. Complex vectors are
 taken as real ones of twice the length: a Hermitian map is symmetric there, with the same spectrum.
+
+Both take about ``sqrt(k) log(1 / tolerance)`` applications of the map, ``k`` the ratio of its largest eigenvalue to the
+smallest that matters: ``r^2 lam_max / sigma^2`` with noise, ``1 / cutoff^2`` without.
 """
 
 from __future__ import annotations
@@ -93,14 +96,18 @@ def lanczos(
     tolerance: float = 1e-4,
     iterations: int = 80,
     strict: bool = False,
+    terms: int = 1,
 ) -> Tensor:
     """``h(G) w(G) u`` for a symmetric positive semi-definite ``G`` and a window ``w`` that fades small eigenvalues out.
 
     A sharp cut-off has no short polynomial approximation, so it is replaced by ``w(lam) = lam^2 / (lam^2 + c^2)`` with
     ``c`` the threshold, ``cutoff^2`` times the largest eigenvalue. The Krylov space of ``u`` is built with full
     reorthogonalisation and the function is applied to the small tridiagonal matrix. A row is done when its result moves
-    by less than ``tolerance`` (relative) over four more vectors, or when its space is exhausted. After ``iterations``
-    vectors it returns what it has or, if ``strict``, raises :class:`NotConverged`.
+    by less than ``tolerance`` (relative) over four more vectors (a sixth more, from the 24th), or when its space is
+    exhausted. After ``iterations`` vectors it returns what it has or, if ``strict``, raises :class:`NotConverged`.
+
+    ``terms``: row i of B belongs to a sum with rows i + B / terms, i + 2 B / terms, ..., and what it moves by is
+    relative to the largest of these. ``h`` sees the eigenvalues of all rows as (B, k), and may differ from row to row.
     """
     if u.is_complex():
         pairs = lanczos(
@@ -111,6 +118,7 @@ def lanczos(
             tolerance=tolerance,
             iterations=iterations,
             strict=strict,
+            terms=terms,
         )
         return torch.view_as_complex(pairs.contiguous())
     flat = u.flatten(1)
@@ -122,6 +130,7 @@ def lanczos(
     betas: list[Tensor] = []
     weights = torch.zeros((len(u), 0), dtype=torch.float64)
     settled = torch.zeros(len(u), dtype=torch.bool)
+    loudness, look = norm.double().cpu(), 3
     for k in range(limit):
         known = basis[:, : k + 1]
         w = matvec(basis[:, k].view(u.shape)).flatten(1)
@@ -132,16 +141,18 @@ def lanczos(
         scale = torch.stack(alphas, 1).abs().amax(1)
         dead = beta <= 1e-6 * scale if u.dtype == torch.float32 else beta <= 1e-13 * scale
         done = bool((dead.cpu() | settled).all()) or k + 1 == limit
-        if done or k % 4 == 3:
+        if done or k == look:
+            look += max(4, k // 6)
             before = torch.nn.functional.pad(weights, (0, k + 1 - weights.shape[1]))
             weights = torch.where(settled[:, None], before, _ritz(h, alphas, betas, cutoff))
-            change = (weights - before).norm(dim=1) / weights.norm(dim=1).clamp_min(1e-300)
+            size = (loudness * weights.norm(dim=1)).view(terms, -1).amax(0).repeat(terms)
+            change = loudness * (weights - before).norm(dim=1) / size.clamp_min(1e-300)
             settled = settled | dead.cpu() | (change < tolerance)
             if strict and k + 1 == limit < flat.shape[1] and not bool(settled.all()):
                 raise NotConverged(
-                    f"lanczos: the result still moves by {float(change.max()):.1e} (relative) after {limit} vectors, "
-                    f"wanted {tolerance:.1e}; give the operator a larger cut-off, or an accuracy with more iterations "
-                    "or a looser tolerance"
+                    f"lanczos: the result still moves by {float(change[~settled].max()):.1e} (relative) after {limit} "
+                    f"vectors, wanted {tolerance:.1e}; give the operator a larger cut-off, or an accuracy with more "
+                    "iterations or a looser tolerance"
                 )
             if done or bool(settled.all()):
                 return (norm[:, None, None] * (weights.to(norm)[:, None] @ known))[:, 0].view(u.shape)

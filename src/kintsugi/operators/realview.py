@@ -105,6 +105,15 @@ class LinearRealView(RealView, LinearOperator):
     def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
         return to_real(self.operator.gram_sum(h, [self.measurement(u) for u in us]))
 
+    def lift(self, h: Callable[[Tensor], Sequence[Tensor]], xs: Sequence[Tensor], y: Tensor) -> Tensor:
+        return to_real(self.operator.lift(h, [self.signal(x) for x in xs], self.measurement(y)))
+
+    def project(self, x: Tensor) -> Tensor:
+        return to_real(self.operator.project(self.signal(x)))
+
+    def filter(self, f: Function, x: Tensor) -> Tensor:
+        return to_real(self.operator.filter(f, self.signal(x)))
+
     def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
         return to_real(self.operator.solve(r2, sigma2, self.measurement(u)))
 

@@ -71,6 +71,10 @@ class Stack(Unstructured):
         backs = [part.adjoint(piece) for part, piece in zip(self.parts, self.split(y), strict=True)]
         return torch.stack(backs).sum(0)
 
+    @property
+    def has_closed_form(self) -> bool:
+        return self._root is not None
+
     def gram(self, h: Function, u: Tensor) -> Tensor:
         if self._root is None:
             return super().gram(h, u)

@@ -2,30 +2,50 @@
 
 from .adjoint import Adjoint, Pad
 from .base import Accuracy, LinearOperator, Operator
+from .camera import HDR, Clip, Gamma, Quantise, Response
 from .chain import Chain
 from .checks import check_adjoint, check_gram, check_pinv, check_vjp, dense_matrix
+from .colour import ColourMatrix, SpectralUnmixing, WhiteBalance
 from .covariance import StationaryCovariance
+from .demosaic import X_TRANS, Bayer, Mosaic
+from .jpeg import JPEG
 from .kernels import bicubic_kernel, gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
 from .linear import Bicubic, BlockAverage, Blur, Grey, Identity
 from .linearized import Linearized, local_operator
 from .matrix import Matrix
-from .nonlinear import Magnitude, Nonlinear
+from .mri import MRI, AsComplex
+from .nonlinear import Nonlinear, with_pinv
+from .phase import CodedDiffraction, Magnitude, align, hybrid_input_output, spectral_start
 from .realview import OnComplex, real_view, to_complex, to_real
+from .resize import ResampleKernel, Resize
 from .rows import per_row
 from .selection import Crop, Mask
+from .sensing import Subsampled
+from .separable import Separable
 from .stack import Stack
 from .stationary import Stationary
 from .sums import Sum
+from .trajectory import cartesian_mask
 from .unstructured import Unstructured
 
 __all__ = [
+    "HDR",
+    "JPEG",
+    "MRI",
+    "X_TRANS",
     "Accuracy",
     "Adjoint",
+    "AsComplex",
+    "Bayer",
     "Bicubic",
     "BlockAverage",
     "Blur",
     "Chain",
+    "Clip",
+    "CodedDiffraction",
+    "ColourMatrix",
     "Crop",
+    "Gamma",
     "Grey",
     "Identity",
     "LinearOperator",
@@ -33,28 +53,42 @@ __all__ = [
     "Magnitude",
     "Mask",
     "Matrix",
+    "Mosaic",
     "Nonlinear",
     "OnComplex",
     "Operator",
     "Pad",
+    "Quantise",
+    "ResampleKernel",
+    "Resize",
+    "Response",
+    "Separable",
+    "SpectralUnmixing",
     "Stack",
     "Stationary",
     "StationaryCovariance",
+    "Subsampled",
     "Sum",
     "Unstructured",
+    "WhiteBalance",
+    "align",
     "bicubic_kernel",
+    "cartesian_mask",
     "check_adjoint",
     "check_gram",
     "check_pinv",
     "check_vjp",
     "dense_matrix",
     "gaussian_kernel",
+    "hybrid_input_output",
     "load_kernel",
     "local_operator",
     "motion_kernel",
     "per_row",
     "real_view",
+    "spectral_start",
     "to_complex",
     "to_real",
     "uniform_kernel",
+    "with_pinv",
 ]

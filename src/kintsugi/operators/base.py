@@ -20,8 +20,9 @@ the conjugate transpose. Samplers and priors see them as twice as many real chan
 
 from __future__ import annotations
 
+import functools
 import operator as python_operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -88,8 +89,21 @@ class Operator:
         return out.detach(), product
 
     def jvp(self, x: Tensor, v: Tensor) -> Tensor:
-        """``(dA/dx) v``: how the measurement of ``x`` changes along ``v``, both (B, *in_shape)."""
-        return torch.func.jvp(self, (x,), (v,))[1]
+        """``(dA/dx) v``: how the measurement of ``x`` changes along ``v``, both (B, *in_shape).
+
+        In forward mode or, for a function that has none, as the derivative of ``u -> (dA/dx)^T u`` along ``v``.
+        """
+        try:
+            return torch.func.jvp(self, (x,), (v,))[1]
+        except (NotImplementedError, RuntimeError):
+            with torch.inference_mode(False), torch.enable_grad():
+                leaf = x.detach().clone().requires_grad_(True)
+                out = self(leaf)
+                u = torch.zeros_like(out, requires_grad=True)
+                (back,) = torch.autograd.grad(out, leaf, u, create_graph=True)
+            if not back.requires_grad:  # it does not depend on u: the derivative is 0
+                return torch.zeros_like(out)
+            return torch.autograd.grad(back, u, v, materialize_grads=True)[0]
 
     @property
     def has_pinv(self) -> bool:
@@ -173,7 +187,7 @@ class LinearOperator(Operator):
         def term(i: int, u: Tensor) -> Tensor:
             return self.gram(lambda lam: h(lam)[i], u)
 
-        return torch.stack([term(i, u) for i, u in enumerate(us)]).sum(0)
+        return total(term(i, u) for i, u in enumerate(us))
 
     def lift(self, h: Callable[[Tensor], Sequence[Tensor]], xs: Sequence[Tensor], y: Tensor) -> Tensor:
         """``A^T sum_i h_i(A A^T) u_i`` for ``u = (A x_1, ..., A x_n, y)``; shape (B, *in_shape).
@@ -201,7 +215,7 @@ class LinearOperator(Operator):
     def pinv(self, y: Tensor) -> Tensor:
         """The pseudo-inverse ``A^+ y`` at the operator's cut-off; shape (B, *in_shape)."""
         check_shape("y", y, self.out_shape, self.out_complex, self.batch)
-        return self.adjoint(self.gram(torch.reciprocal, y))
+        return self.lift(lambda lam: (lam.reciprocal(),), (), y)
 
     def project(self, x: Tensor) -> Tensor:
         """``P x = A^+ A x``: what of ``x`` was measured; shape (B, *in_shape)."""
@@ -277,6 +291,11 @@ class LinearOperator(Operator):
         from .algebra import Scaled
 
         return Scaled(float(scale), self)
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor; a single one as it is."""
+    return functools.reduce(torch.add, terms)
 
 
 def restricted(h: Function, lam: Tensor, threshold: float | Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ..errors import InvalidArgument
 from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator
 from .covariance import StationaryCovariance
 from .iterative import lanczos
+from .mri import MRI, AsComplex, RealMRI
 from .selection import Crop, Mask, solve_selected
 from .stationary import Stationary
 
@@ -26,6 +27,8 @@ def compose(outer: LinearOperator, inner: LinearOperator) -> LinearOperator:
         return Scaled(inner.scale, compose(outer, inner.operator))
     if type(outer) is Stationary and type(inner) is Stationary:
         return _fuse(outer, inner)
+    if type(outer) is MRI and type(inner) is AsComplex:
+        return RealMRI(outer.in_shape, outer.mask)
     return Composed(outer, inner)
 
 

@@ -1,0 +1,34 @@
+"""Why half of Fourier space is enough: the frequencies k and -k of a real signal carry the same data.
+
+For a real signal ``X(-k) = conj X(k)``. Measure the orthonormal transform F of it at the frequencies of a mask M, as
+complex numbers: ``A = M F E``, E from real to complex. Then ``A^T y = Re F^H M y``, and since ``F Re F^H`` keeps the
+even part of a spectrum, ``Y(k) -> (Y(k) + conj Y(-k)) / 2``,
+
+    A A^T y (k) = (y(k) + conj y(-k)) / 2     where both k and -k are measured: eigenvalue 1 on even, 0 on odd vectors
+    A A^T y (k) = y(k) / 2                    where only one of them is: eigenvalue 1/2
+    A A^T y (k) = Re y(k)                     where k = -k, the first case: 1 on the real part, 0 on the imaginary
+
+A stationary covariance C with spectrum S commutes with all of it: ``A C A^T`` is S times the same.
+
+Of a *complex* signal whose real and imaginary part are two channels of one covariance, with the spectra S_0 of their
+mean (luma) and S_1 of their difference, luma is ``L x = (x + i conj x) / 2``, in Fourier ``(X(k) + i conj X(-k)) / 2``:
+the same pairs, with a phase. ``F C F^H = S_1 + (S_0 - S_1) L``, so ``M F C F^H M`` is S_0 on even and S_1 on odd
+vectors where both are measured, and ``(S_0 + S_1) / 2`` where one is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Value = Tensor | float
+
+
+def paired(y: Tensor, mirrored: Tensor, both: Tensor, even: Value, odd: Value, single: Value) -> Tensor:
+    """Multiply the even part ``(y + mirrored) / 2`` and the odd part of ``y`` where ``both``, and ``y`` elsewhere.
+
+    ``mirrored``: ``conj y(-k)``, times the phase. It does not matter where not ``both``.
+    """
+    half = 0.5 * torch.where(both, mirrored, y)
+    evens, odds = 0.5 * y + half, 0.5 * y - half
+    return torch.where(both, even * evens + odd * odds, single * y)

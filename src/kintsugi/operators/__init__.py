@@ -14,7 +14,9 @@ from .linear import Bicubic, BlockAverage, Blur, Grey, Identity
 from .linearized import Linearized, local_operator
 from .matrix import Matrix
 from .mri import MRI, AsComplex
+from .multicoil import Coils, MultiCoilMRI, birdcage_maps
 from .nonlinear import Nonlinear, with_pinv
+from .nufft import NUFFT, radial_trajectory, spiral_trajectory
 from .phase import CodedDiffraction, Magnitude, align, hybrid_input_output, spectral_start
 from .realview import OnComplex, real_view, to_complex, to_real
 from .resize import ResampleKernel, Resize
@@ -25,13 +27,17 @@ from .separable import Separable
 from .stack import Stack
 from .stationary import Stationary
 from .sums import Sum
+from .tomography import FanBeamCT, ParallelBeamCT
 from .trajectory import cartesian_mask
 from .unstructured import Unstructured
+from .varyingblur import VaryingBlur
+from .wrap import FromDeepinv, FromFunction, FromSciPy
 
 __all__ = [
     "HDR",
     "JPEG",
     "MRI",
+    "NUFFT",
     "X_TRANS",
     "Accuracy",
     "Adjoint",
@@ -43,8 +49,13 @@ __all__ = [
     "Chain",
     "Clip",
     "CodedDiffraction",
+    "Coils",
     "ColourMatrix",
     "Crop",
+    "FanBeamCT",
+    "FromDeepinv",
+    "FromFunction",
+    "FromSciPy",
     "Gamma",
     "Grey",
     "Identity",
@@ -54,10 +65,12 @@ __all__ = [
     "Mask",
     "Matrix",
     "Mosaic",
+    "MultiCoilMRI",
     "Nonlinear",
     "OnComplex",
     "Operator",
     "Pad",
+    "ParallelBeamCT",
     "Quantise",
     "ResampleKernel",
     "Resize",
@@ -70,9 +83,11 @@ __all__ = [
     "Subsampled",
     "Sum",
     "Unstructured",
+    "VaryingBlur",
     "WhiteBalance",
     "align",
     "bicubic_kernel",
+    "birdcage_maps",
     "cartesian_mask",
     "check_adjoint",
     "check_gram",
@@ -85,8 +100,10 @@ __all__ = [
     "local_operator",
     "motion_kernel",
     "per_row",
+    "radial_trajectory",
     "real_view",
     "spectral_start",
+    "spiral_trajectory",
     "to_complex",
     "to_real",
     "uniform_kernel",

@@ -16,7 +16,17 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator, Shape, check_shape, restricted_all, signal_shape
+from .base import (
+    DEFAULT_ACCURACY,
+    Accuracy,
+    Function,
+    LinearOperator,
+    Shape,
+    check_shape,
+    restricted_all,
+    signal_shape,
+    total,
+)
 from .covariance import StationaryCovariance, frequency_radius
 from .iterative import conjugate_gradients
 from .stationary import Stationary
@@ -40,7 +50,9 @@ class Mask(LinearOperator):
         if not bool((weights != 0).any()):
             raise InvalidArgument("mask", "a mask of zeros", "at least one measured sample")
         self._binary = mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all())
-        self._weights = mask.float().broadcast_to(self.in_shape) if self._binary else weights
+        # Small problems, tests among them, in full precision; else in that of pictures, which saves a pass over memory.
+        single = self._binary or weights.numel() > 2**14
+        self._weights = mask.float().broadcast_to(self.in_shape) if single else weights
         self._top = float(weights.square().max())
         self._identity = Stationary(self.in_shape)
 
@@ -67,9 +79,27 @@ class Mask(LinearOperator):
         threshold = self.cutoff**2 * self._top
         if self._binary:
             scales = restricted_all(h, torch.ones((), dtype=torch.float64), threshold)
-            return self._weights.to(us[0]) * torch.stack([float(s) * u for s, u in zip(scales, us, strict=True)]).sum(0)
+            return total(float(s) * u for s, u in zip(scales, us, strict=True)).mul_(self._weights.to(us[0]))
         values = restricted_all(h, self._weights.to(us[0]).square(), threshold)
-        return torch.stack([v * u for v, u in zip(values, us, strict=True)]).sum(0)
+        return total(v * u for v, u in zip(values, us, strict=True))
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        """``1 / m`` above the cut-off, else 0: the pseudo-inverse, in the precision of the weights."""
+        inside = self._weights.abs() > self.cutoff * self._top**0.5
+        return torch.where(inside, 1 / torch.where(inside, self._weights, 1.0), 0.0)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        check_shape("y", y, self.out_shape)
+        return y * self._inverse.to(y)
+
+    def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
+        if self._binary or sigma2 == 0:
+            return super().solve(r2, sigma2, u)
+        check_shape("u", u, self.out_shape)
+        w = self._weights.to(u)
+        variance = torch.addcmul(u.new_tensor(sigma2), w, w, value=r2)
+        return torch.where(self._inverse.to(u) != 0, u, 0.0).div_(variance)
 
     def solve_normal(
         self,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgument
 from .algebra import Scaled
-from .base import Function, LinearOperator, check_shape
+from .base import Function, LinearOperator, check_shape, total
 from .selection import Mask
 from .stationary import Stationary
 from .sums import common_batch
@@ -68,8 +68,7 @@ class Stack(Unstructured):
         return self.join([part(x) for part in self.parts])
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        backs = [part.adjoint(piece) for part, piece in zip(self.parts, self.split(y), strict=True)]
-        return torch.stack(backs).sum(0)
+        return total(part.adjoint(piece) for part, piece in zip(self.parts, self.split(y), strict=True))
 
     @property
     def has_closed_form(self) -> bool:
@@ -80,6 +79,11 @@ class Stack(Unstructured):
             return super().gram(h, u)
         check_shape("u", u, self.out_shape, self.out_complex, self.batch)
         return self(self._root.gram(lambda lam: h(lam) / lam, self.adjoint(u)))
+
+    def pinv(self, y: Tensor) -> Tensor:
+        if self._root is None:
+            return super().pinv(y)
+        return self._root.gram(torch.reciprocal, self.adjoint(y))
 
     def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
         if self._root is None:

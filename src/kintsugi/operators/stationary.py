@@ -33,6 +33,7 @@ from .base import (
     restricted_all,
     signal_shape,
     spatial,
+    total,
 )
 from .covariance import StationaryCovariance, frequency_radius
 
@@ -161,7 +162,10 @@ class Stationary(LinearOperator):
         if self._flat is not None:
             lam = torch.tensor(self._flat, dtype=torch.float64)
             scales = restricted_all(h, lam, threshold)
-            return torch.stack([float(s) * u for s, u in zip(scales, us, strict=True)]).sum(0)
+            return total(float(s) * u for s, u in zip(scales, us, strict=True))
+        if self._transfer is None:  # colours alone, the same at every frequency
+            mixes = [(self._basis * value) @ self._basis.T for value in restricted_all(h, self._colours, threshold)]
+            return total(torch.einsum("oc,bc...->bo...", m.to(u), u) for m, u in zip(mixes, us, strict=True))
         lam = self._eigenvalues.to(us[0])
         basis = None
         if self._mixes and len(self._colours) > 1:
@@ -181,10 +185,10 @@ class Stationary(LinearOperator):
         dims = spatial(y)
         lam = self._eigenvalues.to(y)
         *on_signals, on_data = restricted_all(h, lam, self.cutoff**2 * self._top)
-        total = torch.fft.rfftn(y, dim=dims).mul_(on_data * self._complex_transfer(y).conj())
+        out = torch.fft.rfftn(y, dim=dims).mul_(on_data * self._complex_transfer(y).conj())
         for value, x in zip(on_signals, xs, strict=True):
-            total += torch.fft.rfftn(x, dim=dims).mul_(value * lam)
-        return torch.fft.irfftn(total, s=self.size, dim=dims)
+            out += torch.fft.rfftn(x, dim=dims).mul_(value * lam)
+        return torch.fft.irfftn(out, s=self.size, dim=dims)
 
     def normal_eigenvalues(self, covariance: StationaryCovariance, like: Tensor) -> tuple[Tensor, Tensor] | None:
         """``A C A^T`` as (values (C_out, *half of small), basis over channels (C_out, C_out)).
@@ -214,13 +218,13 @@ class Stationary(LinearOperator):
         ``us`` have shape (B, C_out, *small); ``values`` broadcast to the half grid of their ``rfftn``.
         """
         dims = spatial(us[0])
-        total: Tensor | None = None
-        for v, u in zip(values, us, strict=True):
+
+        def term(v: Tensor, u: Tensor) -> Tensor:
             rotated = u if basis is None else torch.einsum("oc,bo...->bc...", basis.to(u), u)
-            term = torch.fft.rfftn(rotated, dim=dims) * v
-            total = term if total is None else total + term
-        assert total is not None
-        out = torch.fft.irfftn(total, s=self.small, dim=dims)
+            return torch.fft.rfftn(rotated, dim=dims).mul_(v)
+
+        mixed = total(term(v, u) for v, u in zip(values, us, strict=True))
+        out = torch.fft.irfftn(mixed, s=self.small, dim=dims)
         return out if basis is None else torch.einsum("oc,bc...->bo...", basis.to(out), out)
 
     def solve_normal(

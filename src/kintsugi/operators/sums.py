@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import LinearOperator
+from .base import LinearOperator, total
 from .stationary import Stationary
 from .unstructured import Unstructured
 
@@ -47,10 +47,10 @@ class Sum(Unstructured):
         self.batch = common_batch(terms)
 
     def _forward(self, x: Tensor) -> Tensor:
-        return torch.stack([term(x) for term in self.terms]).sum(0)
+        return total(term(x) for term in self.terms)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return torch.stack([term.adjoint(y) for term in self.terms]).sum(0)
+        return total(term.adjoint(y) for term in self.terms)
 
     def select(self, rows: Sequence[int]) -> LinearOperator:
         return Sum([term.select(rows) for term in self.terms])

@@ -5,7 +5,8 @@
     Response    y = a rising curve of x, by a table     a measured camera response
     Quantise    y = the nearest of 2^bits levels        few grey levels, banding
 
-Saturation after a blur is the composition ``Clip(blur.out_shape) @ (gain * blur)``.
+Saturation after a blur is the composition ``Clip(blur.out_shape, gain) @ blur``. (``Clip(shape) @ (gain * blur)`` is
+the same function, but a clip that does not know the gain cannot know how far beyond its limit a sample may be.)
 
 Each has a pseudo-inverse with ``A(A^+ y) = y`` for every ``y`` that it can produce: saturated samples come back as
 the level at which they saturate, levels as the centres of their bins, curves exactly.
@@ -30,10 +31,13 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Operator, check_shape, signal_shape
+from .base import check_shape, signal_shape
+from .intervals import Intervals
+
+_EXACT = 1e-3  # half the width of the interval of what was measured without noise: a quarter of a grey level of 8 bits
 
 
-class Pointwise(Operator):
+class Pointwise(Intervals):
     """``y_i = f(x_i)`` for a rising function: what it does not lose is undone exactly."""
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -50,6 +54,11 @@ class Pointwise(Operator):
     def _inverse(self, y: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def interval(self, y: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        check_shape("y", y, self.out_shape)
+        half = math.sqrt(3) * noise + _EXACT
+        return self._inverse(y - half), self._inverse(y + half)
+
     def slope(self, x: Tensor) -> Tensor:
         """The derivative at each sample of ``x`` (B, *in_shape)."""
         return self.vjp(x)[1](torch.ones_like(x))
@@ -59,7 +68,11 @@ class Pointwise(Operator):
 
 
 class Clip(Pointwise):
-    """``y = min(max(gain x, low), high)``: over-exposure. ``through``: see the module."""
+    """``y = min(max(gain x, low), high)``: over-exposure. ``through``: see the module.
+
+    ``bounds``: what no signal exceeds, so that a saturated sample is known to lie between ``high / gain`` and that.
+    None for -1 and 1 where these saturate, and for no bound where they do not, since signals must then go further.
+    """
 
     def __init__(
         self,
@@ -69,12 +82,16 @@ class Clip(Pointwise):
         high: float = 1.0,
         *,
         through: bool = False,
+        bounds: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(shape)
         _range(low, high)
         if not 0 < gain < math.inf:
             raise InvalidArgument("gain", gain, "a positive number")
+        if bounds is not None and not bounds[0] < bounds[1]:
+            raise InvalidArgument("bounds", bounds, "two numbers that rise")
         self.gain, self.low, self.high, self.through = float(gain), float(low), float(high), bool(through)
+        self.bounds = None if bounds is None else (float(bounds[0]), float(bounds[1]))
 
     def _forward(self, x: Tensor) -> Tensor:
         return (self.gain * x).clamp(self.low, self.high)
@@ -98,8 +115,30 @@ class Clip(Pointwise):
         """Where a measurement (B, *out_shape) is at the end of its range, bool."""
         return (y <= self.low) | (y >= self.high)
 
+    def interval(self, y: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        check_shape("y", y, self.out_shape)
+        half = math.sqrt(3) * noise + _EXACT
+        lower, upper = (y.clamp(self.low, self.high) + sign * half for sign in (-1, 1))
+        least, most = self._limits()
+        return (
+            torch.where(lower <= self.low, least, lower / self.gain),
+            torch.where(upper >= self.high, most, upper / self.gain),
+        )
+
+    def _limits(self) -> tuple[float, float]:
+        low, high = self.low / self.gain, self.high / self.gain
+        if self.bounds is not None:
+            return min(self.bounds[0], low), max(self.bounds[1], high)
+        return -1.0 if low > -1 else -math.inf, 1.0 if high < 1 else math.inf
+
+    def centre(self, y: Tensor, noise: float = 0.0) -> Tensor:
+        lower, upper = self.interval(y, noise)
+        middle = (lower + upper) / 2
+        return torch.where(middle.isfinite(), middle, self.pinv(y))
+
     def settings(self) -> dict[str, Any]:
-        return {"gain": self.gain, "low": self.low, "high": self.high, "through": self.through}
+        bounds = None if self.bounds is None else list(self.bounds)
+        return {"gain": self.gain, "low": self.low, "high": self.high, "through": self.through, "bounds": bounds}
 
 
 def HDR(shape: Sequence[int], gain: float = 2.0) -> Clip:
@@ -183,6 +222,8 @@ class Quantise(Pointwise):
     The derivative is 1 where the estimate rounds to a level, and 0 beyond half a step outside the range.
     """
 
+    tail = 2.0
+
     def __init__(self, shape: Sequence[int], bits: int, low: float = -1.0, high: float = 1.0) -> None:
         super().__init__(shape)
         _range(low, high)
@@ -211,12 +252,11 @@ class Quantise(Pointwise):
     def _inverse(self, y: Tensor) -> Tensor:
         return self._forward(y)
 
-    def nearest(self, x: Tensor, y: Tensor) -> Tensor:
-        """The signal nearest to ``x`` that rounds to ``y``: each sample within half a step (both (B, *in_shape))."""
-        half = 0.5 * self.step * (1 - 1e-6)  # not on the edge of the bin, where it could round either way
-        lower = torch.where(y > self.low + half, y - half, -math.inf)
-        upper = torch.where(y < self.high - half, y + half, math.inf)
-        return x.clamp(lower, upper)
+    def interval(self, y: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Half a step about each level, and no further than the first and the last: what is stored was in the range."""
+        check_shape("y", y, self.out_shape)
+        half = 0.5 * self.step + math.sqrt(3) * noise
+        return (y - half).clamp_min(self.low), (y + half).clamp_max(self.high)
 
     def settings(self) -> dict[str, Any]:
         return {"bits": self.bits, "low": self.low, "high": self.high}

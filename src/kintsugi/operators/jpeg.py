@@ -18,8 +18,8 @@ variance ``q^2 / 12``,
     c / s_i = (1/s_i) (T x)_i + noise,    s_i^2 = q_i^2 / 12 + rounding,
 
 with T the linear part (colours, averages, DCT) is a linear problem with Gaussian noise, which every method takes:
-:meth:`JPEG.linear_problem`. It knows that fine detail of low contrast was set to 0 for want of precision, which a
-derivative at one point does not. :meth:`JPEG.nearest` is the projection onto what the file says exactly.
+:meth:`JPEG.linear_problem`. What the file says exactly are the intervals (``intervals.py``): :meth:`JPEG.nearest`
+projects onto them, and the default sampler uses them as they are.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import DEFAULT_ACCURACY, Accuracy, Operator, check_shape, signal_shape
+from .base import DEFAULT_ACCURACY, Accuracy, check_shape, signal_shape
 from .covariance import StationaryCovariance
+from .intervals import Intervals
 from .iterative import conjugate_gradients
 from .unstructured import Unstructured
 
@@ -70,7 +71,7 @@ def quality_tables(quality: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return luma, chroma
 
 
-class JPEG(Operator):
+class JPEG(Intervals):
     """A picture (1 or 3, H, W) saved as JPEG and read again; see the module. Both in [-1, 1], of any size.
 
     quality: of libjpeg, 1 to 100. subsampling: of the colours. codec: "surrogate", or "pillow" for the real one.
@@ -185,22 +186,21 @@ class JPEG(Operator):
             out.append(steps * (_dct(samples) / steps).round())
         return out
 
-    def nearest(self, x: Tensor, y: Tensor) -> Tensor:
-        """``x`` (B, *in_shape) with each coefficient moved into the half step about that of ``y`` (B, *out_shape).
+    def transform(self, x: Tensor) -> Tensor:
+        return self.linear(x)
 
-        Without the rounding to grey levels, so that what is saved of it differs from ``y`` by that. A coefficient of
-        0, say, may be anything from -q/2 to q/2.
-        """
-        grey = 127.5 * (x + 1)
-        colours = _mix(grey, _YCBCR) if x.shape[1] == 3 else grey
-        parts = []
-        for plane, target in zip(self._planes, self.coefficients(y), strict=True):
-            c = _dct(plane.shrink(colours[:, plane.channels]) - plane.level)
-            half = 0.5 * _tiled(self.tables[plane.table], c)
-            change = c.clamp(target - half, target + half) - c
-            parts.append(plane.spread(_dct(change, inverse=True)))
-        change = torch.cat(parts, 1)
-        return x + (_mix(change, _RGB) if x.shape[1] == 3 else change) / 127.5
+    def back(self, t: Tensor) -> Tensor:
+        return self.linear.back(t)
+
+    def interval(self, y: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Half a step about each coefficient of ``y``."""
+        linear = self.linear
+        centre, half = linear.weigh(self.coefficients(y)), linear.half_steps(y)
+        half = half + math.sqrt(3) * noise
+        return centre - half, centre + half
+
+    def variances(self, covariance: StationaryCovariance, like: Tensor) -> Tensor:
+        return self.linear.diagonal(covariance, like)
 
 
 def decode(file: bytes) -> np.ndarray[Any, Any]:
@@ -378,6 +378,25 @@ class JPEGTransform(Unstructured):
         out = torch.cat(parts, 1)
         return _mix(out, tuple(zip(*_YCBCR, strict=True))) if out.shape[1] == 3 else out
 
+    def half_steps(self, like: Tensor) -> Tensor:
+        """Half the step of each coefficient, as :meth:`weigh` would have it, (1, 1, m)."""
+        parts = []
+        for plane, w, shape in zip(self._planes, self._weights(like), self._shapes, strict=True):
+            steps = _tiled(self.jpeg.tables[plane.table], w) / 127.5
+            parts.append((0.5 * w * steps).expand(1, *shape).flatten(1))
+        return torch.cat(parts, 1)[:, None]
+
+    def back(self, t: Tensor) -> Tensor:
+        """``T^+ t``: a change of the mean of several pixels is given to all of them."""
+        sizes = [math.prod(shape) for shape in self._shapes]
+        parts = []
+        for plane, u, shape, w in zip(
+            self._planes, t[:, 0].split(sizes, 1), self._shapes, self._weights(t), strict=True
+        ):
+            parts.append(plane.spread(_dct(u.unflatten(1, shape) / w, inverse=True)))
+        out = torch.cat(parts, 1)
+        return _mix(out, _RGB) if out.shape[1] == 3 else out
+
     def solve_normal(
         self,
         covariance: StationaryCovariance,
@@ -386,13 +405,13 @@ class JPEGTransform(Unstructured):
         accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         check_shape("r", r, self.out_shape)
-        diagonal = self._diagonal(covariance, r) + sigma2
+        diagonal = self.diagonal(covariance, r) + sigma2
         return conjugate_gradients(
             lambda u: self(covariance(self.adjoint(u))) + sigma2 * u, r, precondition=lambda u: u / diagonal,
             tolerance=accuracy.tolerance, iterations=accuracy.iterations,
         )  # fmt: skip
 
-    def _diagonal(self, covariance: StationaryCovariance, like: Tensor) -> Tensor:
+    def diagonal(self, covariance: StationaryCovariance, like: Tensor) -> Tensor:
         """The diagonal of ``A C A^T``: what C says of one block, measured on a small picture; (1, 1, m)."""
         shape = (self.in_shape[0], 48, 48)
         small = self if self.in_shape == shape else JPEGTransform(

@@ -47,7 +47,8 @@ class Kintsugi(Sampler):
 
     Paper: this library, docs/mathematics.md.
     Cost: 1 forward a step, no VJP.
-    Takes: any linear operator, with or without noise.
+    Takes: any differentiable operator, linear or nonlinear, with or without noise: rounding, saturation and JPEG as the
+    intervals that they state, any other nonlinear one through its derivative at D.
     Authors: 5 steps from the posterior mean under the data's spectrum; 10 or more at texture 1.
     """
 

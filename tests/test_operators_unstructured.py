@@ -349,6 +349,19 @@ def test_multi_coil_is_each_coil_by_itself() -> None:
     assert np.allclose(operator(x), np.where(mask, shifted, 0))
 
 
+@pytest.mark.parametrize("size", [(6, 7), (5, 8)])
+def test_the_normal_operator_of_a_scanner_skips_what_it_can(size: tuple[int, int]) -> None:
+    for mask in (
+        torch.arange(size[1]) % 3 == 0,
+        (torch.arange(size[0]) % 2 == 0)[:, None],
+        randn(3, *size) > 0,
+        randn(3, 1, 1) > 0,
+    ):
+        operator = MultiCoilMRI((1, *size), mask, birdcage_maps(3, size))
+        x = signal(operator)
+        assert torch.allclose(operator._normal(x), operator.adjoint(operator(x)))
+
+
 def test_everything_measured_is_an_isometry() -> None:
     operator = MultiCoilMRI((1, 6, 7), torch.tensor(True), birdcage_maps(5, (6, 7)))
     x = signal(operator)

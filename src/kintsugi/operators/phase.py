@@ -3,8 +3,8 @@
     y = |F x|              the Fourier transform of the zero-padded signal (crystallography, coherent imaging)
     y_k = |F(d_k x)|       coded diffraction: a few exposures behind known masks d_k (Candes, Li, Soltanolkotabi 2015)
 
-Both are the modulus of a linear map, the *field*, whose pseudo-inverse is known: the transform is unitary and so is
-each mask on average. What :class:`Magnitude` cannot tell apart: a signal, its negative and its mirror image through
+Both are the modulus of a linear map, the *field*, whose pseudo-inverse is known, as the transform is unitary and a mask
+diagonal. What :class:`Magnitude` cannot tell apart: a signal, its negative and its mirror image through
 the centre (and shifts, if the signal does not fill its window), for each channel by itself. Coded diffraction leaves
 the sign alone (of a complex signal: one phase a channel). :func:`align` undoes these before pictures are compared. A
 known ``offset`` settles the sign, for ``x + offset`` is then a density that is nowhere negative.
@@ -38,10 +38,10 @@ FLOOR = 1e-12
 class Modulus(Operator):
     """``y = |A (x + offset)|`` for a linear map A to complex numbers, the :meth:`field`.
 
-    ``scale``: ``A^H A = scale I`` on the signals, exactly or on average, so that the adjoint over it is A^+.
+    ``scale``: what ``A^H A`` multiplies each sample of a signal by, a number or one for each (C, *S): it is diagonal.
     """
 
-    scale: float
+    scale: float | Tensor
     offset: float = 0.0
 
     def field(self, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Modulus(Operator):
     def impose(self, field: Tensor, y: Tensor) -> Tensor:
         """The signal whose field is nearest to ``field`` with its modulus replaced by ``y``."""
         phase = torch.polar(torch.ones_like(y), field.angle())
-        return self.field_adjoint(y * phase) / self.scale - self.offset
+        return self.field_adjoint(y * phase) / torch.as_tensor(self.scale).to(y) - self.offset
 
     def _forward(self, x: Tensor) -> Tensor:
         field = self.field(x)
@@ -86,7 +86,7 @@ class Magnitude(Modulus):
         self.size = tuple(round(oversample * n) for n in self.in_shape[1:])
         self.out_shape = (self.in_shape[0], *self.size)
         self._pixels = math.prod(self.in_shape[1:])
-        self.scale = math.prod(self.size) / self._pixels
+        self.scale: float = math.prod(self.size) / self._pixels
 
     def field(self, x: Tensor) -> Tensor:
         return self.transform(torch.nn.functional.pad(x + self.offset, self._padding))
@@ -139,7 +139,7 @@ class CodedDiffraction(Modulus):
         self.patterns, self.seed, self.kind, self.in_complex = patterns, seed, kind, bool(in_complex)
         self.out_shape = (patterns * self.in_shape[0], *self.in_shape[1:])
         self.masks = _masks((patterns, 1, *self.in_shape[1:]), kind, seed)
-        self.scale = float(patterns)
+        self.scale = self.masks.abs().square().sum(0)
 
     def field(self, x: Tensor) -> Tensor:
         coded = self._masks_like(x) * x[:, None]
@@ -187,7 +187,8 @@ def spectral_start(operator: Modulus, y: Tensor, *, iterations: int = 50, refine
         x = operator.field_adjoint(weight * operator.field(x))
         x = x / x.abs().square().sum(spatial(x), keepdim=True).sqrt().clamp_min(1e-30)
     channels = operator.in_shape[0]
-    energy = power.unflatten(1, (-1, channels)).sum((1, *(n + 1 for n in spatial(y)))) / operator.scale
+    energy = power.unflatten(1, (-1, channels)).sum((1, *(n + 1 for n in spatial(y))))
+    energy = energy / float(torch.as_tensor(operator.scale).mean())
     x = x * energy.sqrt().view(len(y), channels, *(1,) * len(spatial(y)))
     for _ in range(refine):
         x = operator.impose(operator.field(x), y)

@@ -168,6 +168,35 @@ def test_each_row_stops_where_its_noise_is_fitted() -> None:
     assert float((problem.operator(tight.samples[:, 0]) - problem.y).norm()) < 1e-3
 
 
+def test_rows_share_the_evaluations_of_the_network() -> None:
+    """As many calls as the slowest row takes alone, and none for rows that have stopped; the samples are the same."""
+    prior = mixture()
+    x = prior.sample(3, torch.Generator().manual_seed(5))
+    problem = Problem.simulate(x, operator("average")[0], 0.02)
+    sizes: list[int] = []
+
+    class Counting(type(prior)):  # type: ignore[misc]
+        def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+            sizes.append(len(z))
+            return Tensor(super().denoise(z, eta))
+
+    counting = Counting(prior.weights, prior.components)
+    keys = [(7, 0, 0), (7, 0, 1), (7, 0, 2)]
+
+    def sample(rows: list[int]) -> tuple[Tensor, list[int]]:
+        sizes.clear()
+        part = problem.with_rows(problem.y[rows])
+        with torch.no_grad():
+            out = DFlow().run(counting, part, 4, RowNoise([keys[i] for i in rows]), lambda done, total: None)
+        return out, list(sizes)
+
+    together, batched = sample([0, 1, 2])
+    alone = [sample([i]) for i in range(3)]
+    torch.testing.assert_close(together, torch.cat([out for out, _ in alone]), rtol=1e-9, atol=1e-9)
+    assert len(batched) == max(len(calls) for _, calls in alone)
+    assert sum(batched) == sum(len(calls) for _, calls in alone)
+
+
 def test_phase_retrieval_fits() -> None:
     """There is no pseudo-inverse to begin with: the first noise is noise."""
     prior, a = mixture(), Magnitude(SHAPE)

@@ -12,8 +12,8 @@ The gradient of the loss is carried back by the adjoint of each discrete step,
     g_t = (1 + h/t) g - h/((1 - t) t) J^T g    for a step  x + h u(x, t),
 
 so it is the exact gradient of the discrete solution. Only the images that the network saw are kept, one an evaluation;
-it runs again on the way back. So memory is that of one evaluation of the network, whatever the number of steps, and
-those images.
+it runs again on the way back. So the memory of a row is that of one evaluation of the network, whatever the number of
+steps, those images, and two images an iteration for the history of L-BFGS.
 
 On a Gaussian prior x(n) = M n + c is affine and the minimum nearest to the first noise is
 
@@ -22,15 +22,16 @@ On a Gaussian prior x(n) = M n + c is affine and the minimum nearest to the firs
 without a blend and as the steps grow Matheron's rule with the covariance M M^T: exact samples of the posterior of a
 noiseless measurement. A blend of ``b`` shrinks their spread by ``sqrt(1 - b)``.
 
-What differs from the authors' code: sums over the image; each row has an optimiser and a stop of its own, at
-``|y - A x| <= sigma_y sqrt(m)``, where theirs watches a PSNR; the best image that was evaluated is returned. The ODE
-begins at t = 0.995, since its noise level must be finite.
+What differs from the authors' code: sums over the image; each row has a history, a line search and a stop of its own,
+at ``|y - A x| <= sigma_y sqrt(m)``, where theirs watches a PSNR; the best image that was evaluated is returned. The ODE
+begins at t = 0.995, since its noise level must be finite. All rows that still search share each evaluation of the
+network (``lbfgs.py``); before, one row was optimised after another, in the same points.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -45,6 +46,7 @@ from ..paths import FlowMatching
 from ..priors.base import Prior
 from ..problem import Problem
 from .base import Report, Sampler, check_number
+from .lbfgs import minimise, most_evaluations
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class DFlow(Sampler):
 
     Paper: Ben-Hamu et al., ICML 2024, algorithm 1.
     Cost: about 1.25 ``iterations`` times 2 forwards and 1 VJP a step, less where the noise stops it; 1 forward a step
-    for the blend; an image a step of memory.
+    for the blend; an image a step of memory, and two an iteration.
     Takes: any differentiable operator.
     Authors: 6 evaluations by midpoint, L-BFGS with line search until a target PSNR, blend 0.1, lam 0.
     """
@@ -85,43 +87,46 @@ class DFlow(Sampler):
         if self.blend and problem.operator.has_pinv:
             back = flow.invert(problem.operator.pinv(problem.y))
             first = self.blend**0.5 * back + (1 - self.blend) ** 0.5 * first
-        out, done = torch.empty_like(first), 0
-        for i in range(len(first)):
-            out[i] = self._optimise(flow, problem.with_rows(problem.y[i : i + 1]), first[i : i + 1])
-            while done < steps * (i + 1) // len(first):
+        best, least = first.clone(), [math.inf] * len(first)
+        goal, free = problem.noise**2 * problem.y[0].numel(), first[0].numel() - 1
+        done, calls = 0, 0
+
+        def evaluate(n: Tensor, rows: Sequence[int]) -> list[tuple[float, Tensor] | None]:
+            """The loss at noises of some rows, and its gradient where the measurement is not fitted yet."""
+            nonlocal done, calls
+            part = problem.select(rows)
+            x, seen = flow.solve(n)
+            measured, adjoint = part.operator.vjp(x)
+            residual = measured - part.y
+            misfit = row_dot(residual, residual).tolist()
+            square = row_dot(n, n).clamp_min(1e-12)
+            loss = [
+                0.5 * m + self.lam * 0.5 * (s - free * math.log(s))
+                for m, s in zip(misfit, square.tolist(), strict=True)
+            ]
+            for k, i in enumerate(rows):
+                if loss[k] < least[i] or misfit[k] <= goal:
+                    best[i], least[i] = x[k], loss[k]
+            working = [k for k in range(len(rows)) if not misfit[k] <= goal]  # what is not a number is too far
+            answers: list[tuple[float, Tensor] | None] = [None] * len(rows)
+            if working:
+                for j, point in enumerate(seen):
+                    seen[j] = point[working]
+                g = flow.pull_back(adjoint(residual)[working], seen)
+                g = g + (self.lam * (1 - free / square).view(-1, *(1,) * (n.ndim - 1)) * n)[working]
+                for k, row in zip(working, g, strict=True):
+                    answers[k] = loss[k], row
+            calls += 1
+            while done < min(steps - 1, steps * calls // (most_evaluations(self.iterations) + 1)):
                 done += 1
                 report(done, steps)
-        return out
+            return answers
 
-    def _optimise(self, flow: Flow, problem: Problem, first: Tensor) -> Tensor:
-        """The image (*in_shape) of the best noise that L-BFGS finds from ``first`` (1, *in_shape)."""
-        n = first.clone()
-        best, least = first, math.inf
-        goal = problem.noise**2 * problem.y.numel()
-
-        @torch.no_grad()
-        def closure() -> float:
-            nonlocal best, least
-            x, seen = flow.solve(n)
-            measured, adjoint = problem.operator.vjp(x)
-            residual = measured - problem.y
-            misfit = float(row_dot(residual, residual))
-            square, free = max(float(n.square().sum()), 1e-12), n.numel() - 1
-            loss = 0.5 * misfit + self.lam * 0.5 * (square - free * math.log(square))
-            if loss < least or misfit <= goal:
-                best, least = x, loss
-            if misfit <= goal:
-                raise _FitsError
-            n.grad = flow.pull_back(adjoint(residual), seen) + self.lam * (1 - free / square) * n
-            return loss
-
-        with contextlib.suppress(_FitsError):
-            torch.optim.LBFGS([n], max_iter=self.iterations, line_search_fn="strong_wolfe").step(closure)
-        return best[0]
-
-
-class _FitsError(Exception):
-    """The measurement is fitted as well as its noise allows."""
+        with torch.no_grad():
+            minimise(evaluate, first, self.iterations)
+        for i in range(done, steps):
+            report(i + 1, steps)
+        return best
 
 
 @dataclass(frozen=True)

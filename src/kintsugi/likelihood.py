@@ -13,9 +13,9 @@ All samplers of the library are derived for white Gaussian noise. A problem with
 before they run (:meth:`Problem.whitened`): each sample is divided by the standard deviation that its own reading
 implies, so that
 
-    W y = W A x + noise,    W = diag(s / s_i),    s_i^2 = Var at y_i,    s^-2 = mean of s_i^-2
+    W y = W A x + noise,    W = diag(s / s_i),    s_i^2 = Var at y_i,    s^2 = Var at mid-grey, black + 1
 
-is a linear (or differentiable) problem with white noise of standard deviation s. To second order it is the exact
+(a constant, so that rows of a batch do not depend on each other) is a linear (or differentiable) problem with white noise of standard deviation s. To second order it is the exact
 likelihood; what it lacks is the skewness of few counts and the noise in s_i itself, which :meth:`NoiseModel.variance`
 keeps from vanishing by one photon: below about five photons a sample it is a rough approximation.
 """
@@ -43,6 +43,11 @@ class NoiseModel:
     def variance(self, m: Tensor) -> Tensor:
         """Variance of ``y``, element by element; ``m`` may be an estimate, or ``y`` itself. Positive."""
         raise NotImplementedError
+
+    @property
+    def typical_variance(self) -> float:
+        """That of a sample of middling brightness: a scale, the same for every measurement."""
+        return float(self.variance(torch.tensor(getattr(self, "black", -1.0) + 1.0, dtype=torch.float64)))
 
     def log_likelihood(self, y: Tensor, m: Tensor) -> Tensor:
         """``log p(y | m)`` of each row, (B,), up to a constant that does not depend on ``m``."""

@@ -98,11 +98,10 @@ class Problem:
         if self.model is None:
             return self
         y = self.batch
-        precision = 1 / self.model.variance(y.double())
-        mean = precision.mean()
-        weights = (precision / mean).sqrt()
+        typical = self.model.typical_variance
+        weights = (typical / self.model.variance(y.double())).sqrt()
         masks = per_row([Mask(row, self.operator.out_shape) for row in weights])
-        return Problem((weights * y).to(y), masks @ self.operator, float(mean) ** -0.5)
+        return Problem((weights * y).to(y), masks @ self.operator, typical**0.5)
 
     @classmethod
     def simulate(

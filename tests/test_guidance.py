@@ -265,7 +265,20 @@ class Nonlinear(Operator):
         return x**2
 
 
-@pytest.mark.parametrize("guidance", [DDNM(), DDNM(hard=True), SpectralCovariance()])
+def test_the_spectral_covariance_takes_the_derivative_of_what_is_not_linear(prior: MixturePrior) -> None:
+    """d + C A'^T (A' C A'^T + sigma^2)^{-1} (y - A(d)) for y = x^2: A' = diag(2 d), dense."""
+    d = torch.linspace(0.2, 1.0, 16, dtype=torch.float64).view(1, 1, 4, 4)
+    problem = Problem(torch.full((1, 1, 4, 4), 0.3, dtype=torch.float64), Nonlinear(), 0.1)
+    guidance = SpectralCovariance(Accuracy(1e-12, 500))
+    covariance = error_covariance(prior, 0.5)
+    c = covariance(torch.eye(16, dtype=torch.float64).view(16, 1, 4, 4)).flatten(1)
+    a = torch.diag(2 * d.flatten())
+    system = a @ c @ a.T + 0.01 * torch.eye(16, dtype=torch.float64)
+    expected = d.flatten() + c @ a.T @ torch.linalg.solve(system, (problem.y - d**2).flatten())
+    torch.testing.assert_close(guidance.correct(prior, problem, d, 0.5).flatten(), expected)
+
+
+@pytest.mark.parametrize("guidance", [DDNM(), DDNM(hard=True)])
 def test_only_linear_operators(prior: MixturePrior, guidance: Guidance) -> None:
     problem = Problem(torch.zeros(1, 4, 4), Nonlinear())
     with pytest.raises(InvalidArgument, match="operator"):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InvalidArgument, InvalidFile, KintsugiError, NotConverged
 
 if TYPE_CHECKING:
-    from . import operators, oracles, samplers
+    from . import operators, oracles, phantoms, samplers
     from .driver import Cost, Restoration, restore
     from .priors import Prior, available_priors, load_prior
     from .problem import Problem
@@ -36,7 +36,7 @@ _HOMES = {
     "make_sampler": "samplers",
     "restore": "driver",
 }
-_MODULES = ("operators", "oracles", "samplers")
+_MODULES = ("operators", "oracles", "phantoms", "samplers")
 
 
 def __getattr__(name: str) -> Any:
@@ -80,6 +80,7 @@ __all__ = [
     "make_sampler",
     "operators",
     "oracles",
+    "phantoms",
     "restore",
     "samplers",
 ]

@@ -16,7 +16,7 @@ from .app import app
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(help="A folder of pictures, searched with its subfolders.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures or arrays, searched with its subfolders.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the model, checkpoint and log.")],
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
     batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
@@ -42,6 +42,9 @@ def train(
     ] = None,
 ) -> None:
     """Train a model on a folder of pictures, or go on with an interrupted run.
+
+    Instead of pictures there may be .npy files: arrays of floats (channels, height, width) in [-1, 1], all with the
+    same number of channels.
 
     A run whose output folder holds a checkpoint continues from it, at the exact step. Options that are not given have
     the defaults of TrainConfig. Ctrl-C finishes the step, saves and stops.

@@ -1,4 +1,8 @@
-"""Random crops of a folder of images, each a function of (seed, index) and nothing else.
+"""Random crops of a folder of images or arrays, each a function of (seed, index) and nothing else.
+
+An array is a ``.npy`` file of floats ``(C, H, W)`` in [-1, 1], with any number of channels: a magnitude, the real and
+imaginary part of a complex signal, bands. It is cropped, flipped and transposed as an image is, but never reduced,
+since we know no filter that means the same to it, and never turned grey.
 
 A run that was interrupted continues with exactly the crops it would have seen: there is no generator state to save.
 """
@@ -12,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,28 +25,70 @@ from ..errors import InvalidFile
 from .config import TrainConfig
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+ARRAYS = ".npy"
+Signal = Image.Image | NDArray[np.float32]
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every image file below ``folder``, sorted by path, without looking inside."""
+    """Every image and array file below ``folder``, sorted by path, without looking inside."""
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidFile(folder, "no such folder")
     # Hidden files are no images: macOS leaves a "._name.jpg" beside each name.jpg on foreign disks.
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in {*SUFFIXES, ARRAYS} and not p.name.startswith("."))
     files = sorted(p for p in found if p.is_file())
     if not files:
-        raise InvalidFile(folder, f"no images in it ({', '.join(sorted(SUFFIXES))})")
+        raise InvalidFile(folder, f"no images in it ({', '.join(sorted(SUFFIXES))}), and no {ARRAYS} arrays")
     return files
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """``(width, height)`` from the file's header."""
+    if path.suffix.lower() == ARRAYS:
+        return open_array(path).shape[:0:-1]
     try:
         with Image.open(path) as image:
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidFile(path, f"not a readable image ({error})") from error
+
+
+def open_array(path: Path) -> NDArray[np.floating]:
+    """The array ``(C, H, W)`` in a file, mapped into memory; its values are not looked at. Nothing is unpickled."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidFile(path, f"not a readable array ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(values, np.ndarray):
+        raise InvalidFile(path, "several arrays in one file; expected a single one, as numpy.save writes")
+    if values.ndim != 3 or 0 in values.shape:
+        raise InvalidFile(path, f"an array of shape {values.shape}; expected (channels, height, width)")
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InvalidFile(path, f"an array of {values.dtype}; expected floating point numbers in [-1, 1]")
+    return values
+
+
+def read_array(path: Path) -> NDArray[np.float32]:
+    """The array ``(C, H, W)`` in a file, in float32, with every value in [-1, 1]."""
+    values = np.array(open_array(path), dtype=np.float32)
+    largest = float(np.abs(values).max())
+    if not largest <= 1:  # nor is a NaN
+        raise InvalidFile(path, f"values up to {largest:g}; expected finite numbers in [-1, 1]")
+    return values
+
+
+def read_signal(path: Path) -> Signal:
+    """What is in an image file, or in an array file."""
+    return read_array(path) if path.suffix.lower() == ARRAYS else read_rgb(path)
+
+
+def count_channels(files: Sequence[Path]) -> int:
+    """How many channels the signals have: 3 of an image, ``C`` of an array ``(C, H, W)``, and the same of all."""
+    counts = [open_array(path).shape[0] if path.suffix.lower() == ARRAYS else 3 for path in files]
+    for path, count in zip(files, counts, strict=True):
+        if count != counts[0]:
+            raise InvalidFile(path, f"{count} channels, where {files[0].name} has {counts[0]}")
+    return counts[0]
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -68,10 +115,11 @@ def split(files: Sequence[Path], share: float) -> tuple[list[Path], list[Path]]:
 
 
 class Crops(Dataset[Tensor]):
-    """``self[index]`` is a crop ``(3, crop, crop)`` in [-1, 1], determined by ``(seed, index)``.
+    """``self[index]`` is a crop ``(C, crop, crop)`` in [-1, 1], determined by ``(seed, index)``.
 
-    Half of the crops are cut as they are; half are reduced by a factor log-uniform in [min_scale, 1] (Lanczos, with
-    antialiasing). All are flipped and transposed at random; a few are turned grey.
+    Half of the crops of images are cut as they are; half are reduced by a factor log-uniform in [min_scale, 1]
+    (Lanczos, with antialiasing), and a few are turned grey. Arrays are cut as they are. All are flipped and transposed
+    at random.
     """
 
     def __init__(self, files: Sequence[Path], config: TrainConfig, cache_bytes: int = 4 * 2**30) -> None:
@@ -84,7 +132,7 @@ class Crops(Dataset[Tensor]):
         weights = np.where(usable, np.prod(sizes, axis=1, dtype=float) ** config.oversample, 0)
         self.cumulative = np.cumsum(weights)
         self.cumulative /= self.cumulative[-1]
-        self.cache: dict[int, Image.Image] = {}
+        self.cache: dict[int, Signal] = {}
         self.cache_left = cache_bytes
 
     def __len__(self) -> int:
@@ -94,17 +142,20 @@ class Crops(Dataset[Tensor]):
         rng = np.random.default_rng((self.config.seed, index))
         # The first image whose share ends above the draw: never one whose share is empty.
         chosen = int(np.searchsorted(self.cumulative, rng.random(), side="right"))
-        return random_crop(self._image(chosen), self.config, rng)
+        signal = self._signal(chosen)
+        if isinstance(signal, Image.Image):
+            return random_crop(signal, self.config, rng)
+        return array_crop(signal, self.config, rng)
 
-    def _image(self, index: int) -> Image.Image:
+    def _signal(self, index: int) -> Signal:
         if index in self.cache:
             return self.cache[index]
-        image = read_rgb(self.files[index])
-        size = image.width * image.height * 4
+        signal = read_signal(self.files[index])
+        size = signal.width * signal.height * 4 if isinstance(signal, Image.Image) else signal.nbytes
         if size <= self.cache_left:
             self.cache_left -= size
-            self.cache[index] = image
-        return image
+            self.cache[index] = signal
+        return signal
 
 
 def random_crop(image: Image.Image, config: TrainConfig, rng: np.random.Generator) -> Tensor:
@@ -121,14 +172,27 @@ def random_crop(image: Image.Image, config: TrainConfig, rng: np.random.Generato
         patch = image.resize((crop, crop), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side))
     if rng.random() < config.grey_share:
         patch = patch.convert("L").convert("RGB")
-    pixels = np.asarray(patch)
-    if rng.random() < 0.5:
+    return to_signal(_turned(np.asarray(patch), rng))
+
+
+def array_crop(values: NDArray[np.float32], config: TrainConfig, rng: np.random.Generator) -> Tensor:
+    """One crop ``(C, crop, crop)`` of an array ``(C, H, W)``, flipped and transposed at random."""
+    crop = config.crop
+    top, left = (int(rng.integers(0, n - crop + 1)) for n in values.shape[1:])
+    cut = values[:, top : top + crop, left : left + crop]
+    turned = _turned(cut.transpose(1, 2, 0), rng).transpose(2, 0, 1)
+    return torch.from_numpy(turned.copy())  # not a view of what is cached
+
+
+def _turned(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """``(H, W, C)`` in one of its eight orientations."""
+    left_right, across, top_bottom = (rng.random() < 0.5 for _ in range(3))
+    if left_right:
         pixels = pixels[:, ::-1]
-    if rng.random() < 0.5:
-        pixels = pixels.transpose(1, 0, 2)
-    if rng.random() < 0.5:
+    if top_bottom:
         pixels = pixels[::-1]
-    return to_signal(pixels)
+    # Last: between the flips it would turn one into the other, and two of the eight orientations would never come.
+    return pixels.transpose(1, 0, 2) if across else pixels
 
 
 def to_signal(pixels: np.ndarray) -> Tensor:
@@ -138,7 +202,7 @@ def to_signal(pixels: np.ndarray) -> Tensor:
 
 
 def validation_crops(files: Sequence[Path], config: TrainConfig, size: int = 160) -> Tensor:
-    """``(N, 3, size, size)`` in [-1, 1]: fixed crops of the held-out files, the largest files first.
+    """``(N, C, size, size)`` in [-1, 1]: fixed crops of the held-out files, the largest files first.
 
     A file smaller than ``size`` is left out where there are larger ones; the order makes the large, varied
     photographs count.
@@ -153,15 +217,16 @@ def validation_crops(files: Sequence[Path], config: TrainConfig, size: int = 160
     crops = []
     for path in usable:
         rng = np.random.default_rng((config.seed, 1))
-        pixels = np.asarray(read_rgb(path))
+        signal = read_signal(path)
+        whole = to_signal(np.asarray(signal)) if isinstance(signal, Image.Image) else torch.from_numpy(signal)
         for _ in range(per_file):
-            top, left = (int(rng.integers(0, n - size + 1)) for n in pixels.shape[:2])
-            crops.append(to_signal(pixels[top : top + size, left : left + size]))
+            top, left = (int(rng.integers(0, n - size + 1)) for n in whole.shape[1:])
+            crops.append(whole[:, top : top + size, left : left + size])
     return torch.stack(crops[: config.validation_crops])
 
 
 def spectrum_crops(files: Sequence[Path], config: TrainConfig, count: int = 48, size: int = 128) -> Tensor:
-    """``(count, 3, size, size)`` in [-1, 1]: random crops of held-out files, drawn as training draws them."""
+    """``(count, C, size, size)`` in [-1, 1]: random crops of held-out files, drawn as training draws them."""
     short = max(min(image_size(p)) for p in files)
     size = min(size, short // config.net.multiple * config.net.multiple)
     if size < 1:

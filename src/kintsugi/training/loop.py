@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..files import atomic_path
 from ..priors.network import NetworkPrior, load_model, save_model
 from ..priors.unet import UNet
 from .config import TrainConfig
-from .data import Crops, find_images, spectrum_crops, split, validation_crops
+from .data import Crops, count_channels, find_images, spectrum_crops, split, validation_crops
 from .interrupt import Interrupt
 from .loss import DenoisingLoss, draw_levels
 from .spectrum import measure_spectrum
@@ -43,6 +44,9 @@ def train(
 ) -> NetworkPrior:
     """Train a denoiser on the images below ``folder``; returns the moving average of the weights as a prior.
 
+    Arrays ``(C, H, W)`` of floats in [-1, 1], as ``.npy`` files, serve as well as images. The network has as many
+    channels as the data, whatever ``config.net.channels`` says.
+
     ``output`` is a folder: ``checkpoint.pt`` (to resume), ``log.jsonl`` (a line every ``report`` and validation),
     ``model.safetensors`` (float16, renewed at each validation, and at the end with the measured spectrum of its
     errors). If it holds a checkpoint, the run goes on from it; else it begins with the weights of the model file
@@ -54,7 +58,9 @@ def train(
     config = config or TrainConfig()
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    train_files, held_out = split(find_images(folder), config.validation_share)
+    files = find_images(folder)
+    config = replace(config, net=replace(config.net, channels=count_channels(files)))
+    train_files, held_out = split(files, config.validation_share)
     crops = Crops(train_files, config)
     try:
         accelerator = Accelerator(mixed_precision=config.mixed_precision)

@@ -85,6 +85,9 @@ def names(folder: Path) -> set[str]:
         ("denoise", ["--noise", "auto"], SIZE),
         ("denoise", ["--noise", 0.05, "--texture", 1], SIZE),
         ("colorize", [], SIZE),
+        ("jpeg", ["--quality", 30], SIZE),
+        ("dequantize", ["--bits", 3], SIZE),
+        ("hdr", ["--gain", 2], SIZE),
     ],
 )
 def test_restore(
@@ -257,6 +260,29 @@ def test_degrade_and_restore(photo: Path, model: Path, tmp_path: Path) -> None:
     assert pixels(back).shape == (*SIZE, 3)
     done("degrade", photo, "-o", tmp_path / "grey.png", "-t", "colorize")
     assert np.abs(pixels(tmp_path / "grey.png") - pixels(photo).mean(-1)).max() <= 0.51
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("jpeg", ["--quality", 20]), ("dequantize", ["--bits", 2]), ("hdr", ["--gain", 1.5])]
+)
+def test_degrade_what_is_not_linear(photo: Path, tmp_path: Path, task: str, words: list[object]) -> None:
+    done("degrade", photo, "-o", tmp_path / "out.png", "-t", task, *words)
+    made, clean = pixels(tmp_path / "out.png").astype(float), pixels(photo)
+    if task == "jpeg":
+        Image.fromarray(clean).save(tmp_path / "out.jpg", quality=20, subsampling="4:2:0")
+        assert np.array_equal(made, pixels(tmp_path / "out.jpg"))
+    elif task == "dequantize":
+        assert np.array_equal(made, np.rint(clean / 85) * 85)
+    else:
+        assert np.abs(made - (1.5 * (clean - 127.5) + 127.5).clip(0, 255)).max() <= 0.5
+
+
+def test_a_jpeg_is_restored_by_its_own_tables(photo: Path, model: Path, tmp_path: Path) -> None:
+    Image.fromarray(pixels(photo)).save(tmp_path / "in.jpg", quality=25)
+    done("restore", tmp_path / "in.jpg", "-o", tmp_path / "a.png", "-t", "jpeg", "--prior", model)
+    done("restore", tmp_path / "in.jpg", "-o", tmp_path / "b.png", "-t", "jpeg", "--prior", model, "--quality", 25)
+    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+    assert "error: quality: expected" in refused("restore", photo, "-o", tmp_path / "c.png", "-t", "jpeg")
 
 
 def test_degrade_makes_a_mask(photo: Path, tmp_path: Path) -> None:

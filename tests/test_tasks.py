@@ -12,9 +12,9 @@ from PIL import Image
 
 from kintsugi.cli.options import parse_kernel
 from kintsugi.errors import InvalidArgument, InvalidFile
-from kintsugi.images import Picture
+from kintsugi.images import Picture, read_compression, read_picture
 from kintsugi.images.noise import ROUNDING, estimate_noise, noise_level
-from kintsugi.operators import Bicubic, Blur, gaussian_kernel
+from kintsugi.operators import HDR, JPEG, Bicubic, Blur, Quantise, gaussian_kernel
 from kintsugi.tasks import Settings, box_mask, prepare, random_mask, simulate
 
 FLOOR = 2 / 255 / math.sqrt(12)  # rounding to 8 bits, in the units of the data
@@ -80,6 +80,48 @@ def test_colorize_measures_the_mean_and_returns_colour() -> None:
     assert torch.allclose(colour.problem.y[0], picture().pixels.mean(0))
 
 
+def test_a_jpeg_file_states_its_own_compression(tmp_path: Path) -> None:
+    pixels = (smooth().pixels.permute(1, 2, 0).numpy() * 127.5 + 127.5).round().astype(np.uint8)
+    for quality, subsampling in ((35, "4:2:0"), (80, "4:2:2"), (90, "4:4:4")):
+        Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=quality, subsampling=subsampling)
+        compression = read_compression(tmp_path / "a.jpg")
+        file = read_picture(tmp_path / "a.jpg")
+        prepared = prepare("jpeg", file, Settings(compression=compression))
+        reference = JPEG((3, 48, 48), quality, subsampling)  # type: ignore[arg-type]
+        assert torch.equal(prepared.problem.operator(file.pixels[None]), reference(file.pixels[None]))
+        assert prepared.problem.noise == 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert read_compression(tmp_path / "a.png") is None
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.jpg", quality=50)
+    stated = read_compression(tmp_path / "grey.jpg")
+    assert stated is not None
+    assert (len(stated.tables), stated.subsampling) == (1, "4:4:4")
+    assert prepare("jpeg", read_picture(tmp_path / "grey.jpg"), Settings(compression=stated)).problem.y.shape[0] == 3
+
+
+def test_a_jpeg_that_is_turned_or_otherwise_sampled_is_refused(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (16, 8)).save(tmp_path / "a.jpg", exif=exif)
+    with pytest.raises(InvalidFile, match="turned by its EXIF orientation"):
+        read_compression(tmp_path / "a.jpg")
+    Image.new("CMYK", (16, 8)).save(tmp_path / "b.jpg")
+    with pytest.raises(InvalidFile, match="mode CMYK"):
+        read_compression(tmp_path / "b.jpg")
+    with pytest.raises(InvalidFile, match="no such file"):
+        read_compression(tmp_path / "c.jpg")
+
+
+def test_levels_and_exposure() -> None:
+    few = prepare("dequantize", picture(), Settings(bits=2)).problem
+    bright = prepare("hdr", picture(), Settings(gain=3)).problem
+    x = 2 * torch.rand(1, 3, 12, 10) - 1
+    assert torch.equal(few.operator(x), Quantise((3, 12, 10), 2)(x))
+    assert torch.equal(bright.operator(x), HDR((3, 12, 10), 3)(x))
+    assert few.noise == 0
+    assert bright.noise == pytest.approx(FLOOR)
+
+
 def test_noise_is_twice_what_the_user_says_and_never_below_the_rounding() -> None:
     assert prepare("denoise", picture(), Settings(noise=0.1)).problem.noise == pytest.approx(0.2)
     assert prepare("denoise", picture(), Settings(noise=0)).problem.noise == pytest.approx(FLOOR)
@@ -127,6 +169,11 @@ def test_alpha_grows_with_the_picture_and_icc_stays() -> None:
         ("inpaint", Settings(mask=torch.ones(1, 12, 10, dtype=torch.bool)), "mask"),
         ("deblur", Settings(), "kernel"),
         ("deblur", Settings(kernel=torch.ones(3, 11) / 33), "kernel"),
+        ("jpeg", Settings(), "quality"),
+        ("jpeg", Settings(quality=0), "quality"),
+        ("dequantize", Settings(), "bits"),
+        ("dequantize", Settings(bits=9), "bits"),
+        ("hdr", Settings(gain=1.0), "gain"),
         ("denoise", Settings(noise=-0.1), "noise"),
         ("denoise", Settings(noise=25), "noise"),
         ("denoise", Settings(noise=math.nan), "noise"),
@@ -158,6 +205,9 @@ def test_what_is_simulated_is_what_is_restored() -> None:
         ("deblur", Settings(kernel=gaussian_kernel(1.0))),
         ("denoise", Settings()),
         ("colorize", Settings()),
+        ("jpeg", Settings(quality=30)),
+        ("dequantize", Settings(bits=3)),
+        ("hdr", Settings(gain=3.0)),
     ):
         degraded = simulate(task, clean, settings)
         prepared = prepare(task, degraded, settings)
@@ -165,7 +215,7 @@ def test_what_is_simulated_is_what_is_restored() -> None:
         positions = torch.arange(canvas.numel()).view(canvas.shape)
         canvas.view(-1)[prepared.problem.operator.visible(positions).flatten()] = clean.pixels.flatten()
         expected = prepared.problem.operator(canvas)[0]
-        border = 0 if task in ("inpaint", "denoise", "colorize") else 5
+        border = 5 if task in ("sr", "deblur") else 0
         inside = (slice(None), slice(border, expected.shape[1] - border), slice(border, expected.shape[2] - border))
         assert torch.allclose(prepared.problem.y[inside], expected[inside], atol=1e-5), task
 

@@ -1,6 +1,6 @@
 """From a picture and a few words to a :class:`Problem`: the tasks that the command line offers, one entry each.
 
-A task is a linear operator for the clean picture's shape. The same entry restores (:func:`prepare`) and makes test
+A task is an operator for the clean picture's shape. The same entry restores (:func:`prepare`) and makes test
 inputs (:func:`simulate`). Noise levels here are in units of [0, 1], black to white, as in 0.1 = 25 of 255; inside the
 library they are in the units of the data, [-1, 1], twice as large.
 """
@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import InvalidArgument
+from .images.jpegfile import Compression
 from .images.noise import noise_level
 from .images.picture import Picture, profile_fits
-from .operators import Bicubic, Blur, Grey, Identity, LinearOperator, Mask
+from .operators import HDR, JPEG, Bicubic, Blur, Grey, Identity, Mask, Operator, Quantise
 from .problem import Problem
 
 MAX_FACTOR = 32
@@ -34,7 +35,9 @@ class Settings:
     are missing. ``kernel``: deblurring, a 2-D tensor that sums to one. ``noise``: standard deviation in [0, 1] units;
     ``"auto"`` estimates it from the picture; None means the rounding of the file only (see ``images.noise``).
     ``boundary``: what lies beyond the border of a shrunk or blurred picture, ``"unknown"`` (the world) or
-    ``"circular"`` (benchmarks).
+    ``"circular"`` (benchmarks). ``quality``: of a JPEG, 1 to 100; or ``compression``, what a file's own header states
+    (``images.read_compression``). ``bits``: of a picture with few levels, 1 to 8. ``gain``: by how much an over-exposed
+    picture was brightened about mid-grey before it was clipped, above 1.
     """
 
     factor: int = 4
@@ -42,6 +45,10 @@ class Settings:
     kernel: Tensor | None = None
     noise: float | Literal["auto"] | None = None
     boundary: Literal["unknown", "circular"] = "unknown"
+    quality: int | None = None
+    compression: Compression | None = None
+    bits: int | None = None
+    gain: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,15 +56,15 @@ class Task:
     """``operator(clean shape (C, H, W), settings)``, and how many times larger than its input the clean picture is."""
 
     summary: str
-    operator: Callable[[tuple[int, int, int], Settings], LinearOperator]
+    operator: Callable[[tuple[int, int, int], Settings], Operator]
     scale: Callable[[Settings], int] = lambda settings: 1
 
 
-def _shrink(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
+def _shrink(shape: tuple[int, int, int], settings: Settings) -> Operator:
     return Bicubic(shape, settings.factor, settings.boundary)
 
 
-def _hide(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
+def _hide(shape: tuple[int, int, int], settings: Settings) -> Operator:
     mask = settings.mask
     if mask is None:
         raise InvalidArgument("mask", None, "a picture that is white where pixels are missing")
@@ -68,7 +75,7 @@ def _hide(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
     return Mask(~mask, shape)
 
 
-def _blur(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
+def _blur(shape: tuple[int, int, int], settings: Settings) -> Operator:
     if settings.kernel is None:
         raise InvalidArgument("kernel", None, "gaussian:SIGMA, uniform:SIZE, motion:LENGTH:ANGLE or a picture file")
     if any(k > n for k, n in zip(settings.kernel.shape, shape[1:], strict=False)):
@@ -78,12 +85,36 @@ def _blur(shape: tuple[int, int, int], settings: Settings) -> LinearOperator:
     return Blur(shape, settings.kernel, settings.boundary)
 
 
+def _compress(shape: tuple[int, int, int], settings: Settings) -> Operator:
+    if settings.quality is not None:
+        return JPEG(shape, settings.quality, codec="pillow")
+    if settings.compression is None:
+        raise InvalidArgument("quality", None, "an integer from 1 to 100; only a JPEG file states its own")
+    stated = settings.compression
+    return JPEG(shape, tables=stated.tables, subsampling=stated.subsampling)  # type: ignore[arg-type]
+
+
+def _round(shape: tuple[int, int, int], settings: Settings) -> Operator:
+    if settings.bits is None or not 1 <= settings.bits <= 8:
+        raise InvalidArgument("bits", settings.bits, "an integer from 1 to 8")
+    return Quantise(shape, settings.bits)
+
+
+def _overexpose(shape: tuple[int, int, int], settings: Settings) -> Operator:
+    if not 1 < settings.gain <= 16:
+        raise InvalidArgument("gain", settings.gain, "a number above 1, at most 16")
+    return HDR(shape, settings.gain)
+
+
 TASKS = {
     "sr": Task("super-resolution: enlarge by a whole factor", _shrink, lambda settings: settings.factor),
     "inpaint": Task("fill in the missing pixels of a mask", _hide),
     "deblur": Task("undo a blur of known kernel", _blur),
     "denoise": Task("remove white noise", lambda shape, settings: Identity(shape)),
     "colorize": Task("give a grey picture colours", lambda shape, settings: Grey(shape)),
+    "jpeg": Task("undo the losses of JPEG", _compress),
+    "dequantize": Task("give a picture of few levels all its levels again", _round),
+    "hdr": Task("recover what was clipped to black and white", _overexpose),
 }
 
 
@@ -130,6 +161,8 @@ def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Pr
         y = picture.pixels.mean(dim=0, keepdim=True)
     elif picture.grey or bool((y[0] == y[1]).all() and (y[1] == y[2]).all()):
         noise *= math.sqrt(3)
+    if task in ("jpeg", "dequantize") and settings.noise in (None, 0):
+        noise = 0.0  # the rounding of the file is part of the operator, or far below its steps
     known = None
     if task == "inpaint" and settings.mask is not None:
         y = y * ~settings.mask

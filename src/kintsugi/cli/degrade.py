@@ -34,6 +34,9 @@ def degrade(
         str | None, typer.Option(help="Standard deviation of the noise to add, 0 to 1 from black to white.")
     ] = None,
     boundary: options.Boundary = "unknown",
+    quality: options.Quality = None,
+    bits: options.Bits = None,
+    gain: options.Gain = 2.0,
     seed: options.Seed = 0,
 ) -> None:
     """Degrade a clean picture, to try 'kintsugi restore' on it.
@@ -58,7 +61,10 @@ def degrade(
     options.refuse_overwriting([path, mask, kernel], outputs)
     picture = read_picture(path)
     size = (picture.height, picture.width)
-    words = options.task_settings(size=size, factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary)
+    words = options.task_settings(
+        size=size, factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
+        quality=quality, bits=bits, gain=gain,
+    )  # fmt: skip
     if makes_mask:
         words = replace(words, mask=_make_mask(size, missing, box, seed))
     degraded = simulate(task, picture, words, seed)

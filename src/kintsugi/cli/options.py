@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ..tasks import Settings
 
-TaskName = Literal["sr", "inpaint", "deblur", "denoise", "colorize"]  # the names in tasks.TASKS
+# The names in tasks.TASKS.
+TaskName = Literal["sr", "inpaint", "deblur", "denoise", "colorize", "jpeg", "dequantize", "hdr"]
 BoundaryName = Literal["unknown", "circular"]
 
 Input = Annotated[str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one.")]
@@ -32,6 +33,11 @@ Kernel = Annotated[
 Boundary = Annotated[
     BoundaryName, typer.Option(help="sr, deblur: what lies beyond the border (circular: as in benchmarks).")
 ]
+Quality = Annotated[
+    int | None, typer.Option(help="jpeg: of the compression, 1 to 100 [default: what the JPEG file itself states].")
+]
+Bits = Annotated[int | None, typer.Option(help="dequantize: of each channel, 1 to 8.")]
+Gain = Annotated[float, typer.Option(help="hdr: how much the contrast was raised before it was clipped.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
 
@@ -52,9 +58,16 @@ def task_settings(
     kernel: str | None,
     noise: str | None,
     boundary: BoundaryName,
+    quality: int | None,
+    bits: int | None,
+    gain: float,
+    compressed: Path | None = None,
 ) -> Settings:
-    """The words of the command line as :class:`Settings`; ``size`` (height, width) is what a mask must have."""
-    from ..images import read_mask
+    """The words of the command line as :class:`Settings`; ``size`` (height, width) is what a mask must have.
+
+    ``compressed``: the file whose own header states how it was compressed, where no quality is given.
+    """
+    from ..images import read_compression, read_mask
     from ..tasks import Settings
 
     return Settings(
@@ -63,6 +76,10 @@ def task_settings(
         kernel=None if kernel is None else parse_kernel(kernel),
         noise=parse_noise(noise),
         boundary=boundary,
+        quality=quality,
+        compression=None if compressed is None or quality is not None else read_compression(compressed),
+        bits=bits,
+        gain=gain,
     )
 
 

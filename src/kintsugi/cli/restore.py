@@ -31,6 +31,9 @@ def restore(
         ),
     ] = None,
     boundary: options.Boundary = "unknown",
+    quality: options.Quality = None,
+    bits: options.Bits = None,
+    gain: options.Gain = 2.0,
     sampler: Annotated[str, typer.Option(help="The method; see 'kintsugi samplers'.")] = "kintsugi",
     steps: Annotated[int, typer.Option(help="Steps of the sampler.", min=1)] = 5,
     texture: Annotated[
@@ -65,8 +68,9 @@ def restore(
     options.refuse_overwriting([path, mask, kernel, prior], files.all)
     picture = read_picture(path)
     words = options.task_settings(
-        size=(picture.height, picture.width), factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary
-    )
+        size=(picture.height, picture.width), factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
+        quality=quality, bits=bits, gain=gain, compressed=path if task == "jpeg" else None,
+    )  # fmt: skip
     prepared = prepare(task, picture, words)
     files.check(picture.bits, prepared.size)
     method = _method(sampler, texture, settings or [])

@@ -1,7 +1,17 @@
 """Pictures in files, and as tensors in [-1, 1]: reading, writing, masks."""
 
+from .jpegfile import Compression, read_compression
 from .picture import Picture
 from .reading import read_mask, read_picture
 from .writing import check_output, losses, write_picture
 
-__all__ = ["Picture", "check_output", "losses", "read_mask", "read_picture", "write_picture"]
+__all__ = [
+    "Compression",
+    "Picture",
+    "check_output",
+    "losses",
+    "read_compression",
+    "read_mask",
+    "read_picture",
+    "write_picture",
+]

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import InvalidArgument, InvalidFile, KintsugiError, NotConverged
 
 if TYPE_CHECKING:
-    from . import operators, oracles, phantoms, samplers
+    from . import blind, operators, oracles, phantoms, samplers
+    from .blind import Estimate, Learned, estimate, learn
     from .driver import Cost, Restoration, restore
     from .priors import Prior, available_priors, load_prior
     from .problem import Problem
@@ -27,16 +28,20 @@ __version__ = "0.1.0"
 # Where each name lives. They are imported when first used, so that `kintsugi --help` need not wait for torch.
 _HOMES = {
     "Cost": "driver",
+    "Estimate": "blind",
+    "Learned": "blind",
     "Prior": "priors",
     "Problem": "problem",
     "Restoration": "driver",
     "available_priors": "priors",
     "available_samplers": "samplers",
+    "estimate": "blind",
+    "learn": "blind",
     "load_prior": "priors",
     "make_sampler": "samplers",
     "restore": "driver",
 }
-_MODULES = ("operators", "oracles", "phantoms", "samplers")
+_MODULES = ("blind", "operators", "oracles", "phantoms", "samplers")
 
 
 def __getattr__(name: str) -> Any:
@@ -66,16 +71,21 @@ def data_path(name: str) -> Path:
 
 __all__ = [
     "Cost",
+    "Estimate",
     "InvalidArgument",
     "InvalidFile",
     "KintsugiError",
+    "Learned",
     "NotConverged",
     "Prior",
     "Problem",
     "Restoration",
     "available_priors",
     "available_samplers",
+    "blind",
     "data_path",
+    "estimate",
+    "learn",
     "load_prior",
     "make_sampler",
     "operators",

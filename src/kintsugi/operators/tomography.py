@@ -91,8 +91,8 @@ class ParallelBeamCT(CT):
     detectors: how many; None for as many as cover the diagonal. spacing: between them, in pixels.
     model: "linear" (Joseph: interpolates between two pixels in each row or column), "line" (length of the ray in each
     pixel) or "strip" (area under each detector; the smoothest, and twice the memory).
-    cutoff: 0.05 of the largest singular value. For 60 angles of 128 pixels the pseudo-inverse loses 0.1 dB to it without
-    noise, and with a noise of 0.01 it is 1 dB better than at 0.03.
+    cutoff: 0.05 of the largest singular value. For 60 angles of 128 pixels the pseudo-inverse loses 0.1 dB to it
+    without noise, and with a noise of 0.01 it is 1 dB better than at 0.03.
     """
 
     def __init__(

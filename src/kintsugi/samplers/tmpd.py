@@ -24,8 +24,8 @@ class TMPD(Sampler):
 
     D_y = D + eta^2 J^T A^T [(y - A D) / c], c = eta^2 A J^T A^T 1 + sigma^2.
 
-    floor: the least row sum, over their mean modulus in the image, since a network's may be zero or negative. solver:
-    of the reverse process. schedule: None for 20 to 0.02, from pure noise.
+    floor: the least row sum, over their mean modulus in the image, since it may be zero or negative, and the correction
+    then has no bound or the wrong sign. solver: of the reverse process. schedule: None for 20 to 0.02, from pure noise.
 
     Paper: Boys et al., 2023 (TMLR 2024), with the diagonal approximation.
     Cost: 1 forward and 2 VJPs a step.
@@ -35,7 +35,7 @@ class TMPD(Sampler):
 
     name: ClassVar[str] = "tmpd"
 
-    floor: float = 0.1
+    floor: float = 0.8
     solver: Solver = field(default_factory=lambda: FirstOrder(churn=1.0))
     schedule: Schedule | None = None
 

@@ -19,6 +19,11 @@ knows that data are in [-1, 1], brings it back). ``through=True`` gives the clip
 which changes nothing where both are saturated, for then the residual is 0; but methods that solve systems in the
 derivative then take the value of a saturated estimate for measured. Rounding has the derivative 1 ("straight through"):
 the residual, not the derivative, says whether an estimate is in the right bin.
+
+What worked on 96 x 96 crops (lighthouse; parrots), noise 0.02 and ``HDR(shape)``, prior "photo": the default sampler
+in 5 steps 31.0 and 28.0 dB; RED-diff in 100 steps with lam 1 28.3 and 24.2; DPS in 200 steps with zeta 2 27.7 (7.9 on
+parrots, and 19.8 with zeta 1: it leaves the range). Saturation after a motion blur of 9 pixels, gain 2: RED-diff in 100
+steps 28.4 and 29.5; the default 26.7 and 22.3, which rings where much is saturated.
 """
 
 from __future__ import annotations

@@ -17,6 +17,13 @@ The likelihood has many maxima, so where a method starts decides what it finds:
   the one that fits best is kept. It knows no prior but the window and, with an offset, the sign.
 
 ``nonlinear.with_pinv(operator, start)`` hands either to the methods that begin at a pseudo-inverse.
+
+What worked on a 64 x 64 crop of the bundled lighthouse, noise 0.02, prior "photo" (PSNR after :func:`align`):
+
+* ``CodedDiffraction(shape, 4)``: RED-diff in 100 steps 38.1 dB from ``spectral_start``, 31.0 from noise; DPS in 200
+  steps with zeta 1 30.4. Two patterns: 36.1, 14.4 (not recognisable) and 27.0.
+* ``Magnitude(shape, offset=1)``: ``hybrid_input_output`` with 8 starts 30.1 dB, RED-diff from it in 100 steps 31.9.
+  Without the offset 23.0 and 23.6. From noise neither RED-diff nor DPS finds it (16 to 18 dB, four starts).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def available_priors() -> dict[str, Path]:
 
 
 def load_prior(name: str | os.PathLike[str]) -> NetworkPrior:
-    """A model by its name in the package (``"photo"``, ``"phantom-ct"``, ``"phantom-mri"``) or its ``.safetensors`` file.
+    """A model by its name in the package ("photo", "phantom-ct", "phantom-mri") or by its ``.safetensors`` file.
 
     Float32, on the CPU, frozen. Files are read as safetensors; nothing is unpickled.
     """

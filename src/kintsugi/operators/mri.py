@@ -146,8 +146,14 @@ class RealMRI(MRI):
         one, half = (float(v) for v in restricted(h, lam, self.cutoff**2))
         return self._pair(u, one, half)
 
+    def pinv(self, y: Tensor) -> Tensor:
+        # The odd part, of which A^T makes an imaginary image, need not be taken out first.
+        check_shape("y", y, self.out_shape, True)
+        return self._adjoint(torch.where(self._both.to(y.device), 1.0, 2.0).to(y.real.dtype) * y)
+
     def _pair(self, u: Tensor, even: Tensor | float, single: Tensor | float) -> Tensor:
-        return self._keep(paired(u, mirrored(u), self._both.to(u.device), even, 0.0, single))
+        measured = self.mask.to(u.device, u.real.dtype)
+        return paired(u, mirrored(u), self._both.to(u.device), even, 0.0, measured * single)
 
     def solve_normal(
         self,

@@ -29,6 +29,6 @@ def paired(y: Tensor, mirrored: Tensor, both: Tensor, even: Value, odd: Value, s
 
     ``mirrored``: ``conj y(-k)``, times the phase. It does not matter where not ``both``.
     """
-    half = 0.5 * torch.where(both, mirrored, y)
-    evens, odds = 0.5 * y + half, 0.5 * y - half
-    return torch.where(both, even * evens + odd * odds, single * y)
+    weights = (0.5 * (even + odd), 0.5 * (even - odd), single)
+    keeps, swaps, single = (torch.as_tensor(w, dtype=y.real.dtype, device=y.device) for w in weights)
+    return torch.where(both, keeps, single) * y + torch.where(both, swaps, 0.0) * mirrored

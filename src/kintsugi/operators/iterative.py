@@ -135,6 +135,9 @@ def lanczos(
         known = basis[:, : k + 1]
         w = matvec(basis[:, k].view(u.shape)).flatten(1)
         alphas.append((w * basis[:, k]).sum(1))
+        w = w - alphas[-1][:, None] * basis[:, k]
+        if k:
+            w = w - betas[-1][:, None] * basis[:, k - 1]
         w = torch.stack([_orthogonal(row, v) for v, row in zip(known, w, strict=True)])
         beta = w.norm(dim=1)
         scale = torch.stack(alphas, 1).abs().amax(1)
@@ -163,7 +166,7 @@ def lanczos(
 def _orthogonal(row: Tensor, basis: Tensor) -> Tensor:
     """``row`` (n) without its part along ``basis`` (k, n); row by row, since batched products round otherwise."""
     out = row - (basis @ row) @ basis
-    # A remainder that is not small is orthogonal to rounding; a small one, after a second pass (Parlett).
+    # Only rounding was left along the basis, and one pass removes it; where nothing else is, two do (Parlett).
     return out if bool(out.norm() > 0.1 * row.norm()) else out - (basis @ out) @ basis
 
 

@@ -74,13 +74,13 @@ def errors(found: Estimate, truth: dict[str, float], noise: float) -> dict[str, 
 
 
 def run(x: Tensor, case: Case, seed: int, prior: kintsugi.Prior) -> tuple[Estimate, list[Tensor], float]:
-    """The estimate, then [degraded, ignored, estimated, oracle], and seconds of the estimate."""
+    """The estimate, then [degraded, ignored, estimated, oracle], and CPU seconds of the estimate."""
     _, family, operator, _, noise = case
     shape = tuple(x.shape[1:])
     problem = kintsugi.Problem.simulate(x, operator(shape), noise, seed=seed)
-    began = time.perf_counter()
+    began = time.process_time()
     found = estimate(problem.y, family(shape), prior)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assumed = GUESS if family is NoiseOnly else noise
     ignored = kintsugi.restore(kintsugi.Problem(problem.y, Identity(shape), assumed), prior)
     oracle = kintsugi.restore(problem, prior)
@@ -117,7 +117,7 @@ def measure(folder: Path, prior: str = "photo", count: int = 0, only: str = "", 
         cost = interval(oracle - restored)
         rows.append([f"{name}, noise {noise:g}", ", ".join(cells), *pairs, cost, f"{spent / len(truths):.1f}"])
         print(" | ".join(rows[-1]), flush=True)
-    header = ["degradation", "error, median (mean)", "degraded", "ignored", "estimated", "oracle", "lost", "seconds"]
+    header = ["degradation", "error, median (mean)", "degraded", "ignored", "estimated", "oracle", "lost", "CPU seconds"]
     print(f"\n{len(truths)} crops, {prior}, {threads} threads\n")
     print(table(header, rows))
 

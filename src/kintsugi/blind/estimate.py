@@ -49,8 +49,8 @@ from .families import Family, Values
 WINDOW = 256
 # Levels of the noise that the first and the last round of EM put on the samples: coarse structure first.
 FIRST_LEVEL, LAST_LEVEL = 0.5, 0.15
-# Quasi-Newton steps in a round. The next round moves the samples anyway.
-STEPS_A_ROUND = 8
+# Quasi-Newton steps in a round, for a few parameters and for a kernel. The next round moves the samples anyway.
+FEW_STEPS, MANY_STEPS = 8, 30
 NOISE_ROUNDS = 8
 
 
@@ -227,14 +227,19 @@ def _fit(
         note("start", point)
     if isinstance(method, Kintsugi):
         method = replace(method, texture=1.0)  # EM averages over samples, not over the likeliest signal
+    inner = MANY_STEPS if family.oriented else FEW_STEPS
     for index in range(rounds):
         share = index / max(rounds - 1, 1)
         level = FIRST_LEVEL ** (1 - share) * LAST_LEVEL**share
         now, sigma = family.values(point.free), math.exp(point.log_sigma)
         mean = _denoised(family, y, now, sigma, prior, method, draws, steps, seed + index, level)
-        evidence = Evidence(family, y, error_covariance(prior, level), mean, freedom)
+        covariance = error_covariance(prior, level)
+        if family.oriented:
+            evidence = Evidence(family, y, covariance, mean, weighting=now)
+        else:
+            evidence = Evidence(family, y, covariance, mean, freedom)
         shape = torch.zeros(evidence.nuisances, dtype=torch.float64)
-        point = minimise(evidence, Point(point.free, point.log_sigma, shape), STEPS_A_ROUND, noise is not None)
+        point = minimise(evidence, Point(point.free, point.log_sigma, shape), inner, noise is not None)
         note("em", point)
     return history
 

@@ -29,6 +29,8 @@ from .families import Family, Values
 
 # The share of each side over which the window rises from 0 to 1, and the periods a side below which nothing counts.
 TAPER, LOWEST = 0.25, 3.0
+# A fitted noise level is at least about this, so that the search cannot run away where there is none.
+LEAST_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class Evidence:
     covariance: of ``x - d``.
     mean: ``d`` on the canvas, (B n, C, *canvas), n samples for each row, over which (1) is averaged; None for zero.
     freedom: how freely the spectrum is fitted; None to take it as it is.
+    weighting: parameters at which ``|k^|^2 S + sigma^2`` is held. What is left is a weighted least squares fit of
+        ``A_theta d``, unbiased, since the error of a posterior mean is not correlated with it, and without the local
+        minima in which a kernel explains a residual by a larger variance.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Evidence:
         covariance: StationaryCovariance,
         mean: Tensor | None = None,
         freedom: Freedom | None = None,
+        weighting: Values | None = None,
     ) -> None:
         self.family, self.freedom = family, freedom
         self.y = y.detach().to("cpu", torch.float64)
@@ -85,6 +91,7 @@ class Evidence:
             self._canvas = tuple(canvas.shape[2:])
             self.mean = torch.fft.rfftn(canvas, dim=self.dims)
         self.power = None if mean is not None else self._power(self.y)
+        self.gain = None if weighting is None else self._gain(weighting).detach()
 
     @property
     def nuisances(self) -> int:
@@ -94,8 +101,11 @@ class Evidence:
     def __call__(self, values: Values, sigma: Tensor, shape: Tensor) -> Tensor:
         """The sum (1) and the penalty of ``shape`` (``nuisances``,), up to a constant; differentiable in all three."""
         power = self._residual_power(values) if self.power is None else self.power
-        gain = self.family.response(values, self.size, self.like).abs().square()
-        return self.sum(power, gain, sigma, shape)
+        return self.sum(power, self._gain(values) if self.gain is None else self.gain, sigma, shape)
+
+    def _gain(self, values: Values) -> Tensor:
+        """``|k^|^2`` on the grid of the measurement."""
+        return self.family.response(values, self.size, self.like).abs().square()
 
     def sum(self, power: Tensor, gain: Tensor, sigma: Tensor, shape: Tensor, chosen: Tensor | None = None) -> Tensor:
         """(1) for the power (2, B, *half) of a residual and ``|k^|^2``; ``chosen`` frequencies stand for all."""
@@ -172,12 +182,13 @@ class Point:
     cost: float = math.inf
 
 
-def minimise(evidence: Evidence, start: Point, iterations: int, fixed_sigma: bool, least_sigma: float = 1e-4) -> Point:
-    """Quasi-Newton steps on parameters, noise level and spectrum together, from ``start``."""
+def minimise(evidence: Evidence, start: Point, iterations: int, fixed_sigma: bool, hold: bool = False) -> Point:
+    """Quasi-Newton steps on parameters (unless ``hold``), noise level and spectrum together, from ``start``."""
     n = len(start.free)
     first = torch.cat((start.free, torch.tensor([start.log_sigma], dtype=torch.float64), start.shape))
     vector = first.clone().requires_grad_(True)
     keep = torch.ones_like(first)
+    keep[:n] = 0.0 if hold else 1.0
     keep[n] = 0.0 if fixed_sigma else 1.0
     search = torch.optim.LBFGS(
         [vector], max_iter=iterations, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-7
@@ -186,7 +197,7 @@ def minimise(evidence: Evidence, start: Point, iterations: int, fixed_sigma: boo
     def cost() -> Tensor:
         sigma = vector[n].exp()
         if not fixed_sigma:
-            sigma = (sigma.square() + least_sigma**2).sqrt()
+            sigma = (sigma.square() + LEAST_NOISE**2).sqrt()
         return evidence(evidence.family.values(vector[:n]), sigma, vector[n + 1 :])
 
     def closure() -> Tensor:
@@ -209,7 +220,8 @@ def minimise(evidence: Evidence, start: Point, iterations: int, fixed_sigma: boo
 def search(evidence: Evidence, sigma: float | None, floor: float, tops: int = 3, iterations: int = 60) -> Point:
     """The maximum of the marginal likelihood: a grid over the family's starts, then :func:`minimise` from the best.
 
-    ``sigma``: the known noise level; None where it is fitted, from a start of ``floor``.
+    ``sigma``: the known noise level; None where it is fitted, from a start of ``floor``. Where the power of a transfer
+    function says too little (``family.oriented``), the parameters stay at the best start.
     """
     family = evidence.family
     assert evidence.power is not None
@@ -219,10 +231,11 @@ def search(evidence: Evidence, sigma: float | None, floor: float, tops: int = 3,
     for values in family.starts():
         free = family.free(values)
         with torch.no_grad():
-            gain = family.response(family.values(free), evidence.size, evidence.like).abs().square()
+            gain = evidence._gain(family.values(free))
         points.append(_profile(evidence, gain, few, free, sigma, floor))
     points.sort(key=lambda point: point.cost)
-    return min((minimise(evidence, p, iterations, sigma is not None) for p in points[:tops]), key=lambda p: p.cost)
+    ends = [minimise(evidence, p, iterations, sigma is not None, family.oriented) for p in points[:tops]]
+    return min(ends, key=lambda p: p.cost)
 
 
 def _profile(evidence: Evidence, gain: Tensor, few: Tensor, free: Tensor, sigma: float | None, floor: float) -> Point:

@@ -33,7 +33,7 @@ from .families import Family
 FORMAT = "kintsugi-operator-1"
 # Every so many pairs one is held out; of fewer, the last quarter of each signal's first axis.
 HELD_OUT = 4
-PATCH, BATCH, RATE = 48, 16, 3e-3
+PATCH, BATCH, RATE = 32, 12, 5e-3
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def learn(
     family: Family | None = None,
     *,
     steps: int = 800,
-    width: int = 24,
+    width: int = 16,
     depth: int = 4,
     seed: int = 0,
 ) -> Learned:

@@ -232,8 +232,8 @@ def test_a_free_kernel_and_its_direction() -> None:
     x = prior.sample(1, torch.Generator().manual_seed(1))
     y = Problem.simulate(x, family.operator({"kernel": true}), 0.01).y
     found = estimate(y, family, prior, noise=0.01)
-    # Weighted evenly, 256 samples known to 0.01 would give 0.001 a weight. The prior has no spectrum of its own, and that
-    # of photographs puts the weight on the few frequencies where the kernel passes little: ten times as much.
+    # Weighted evenly, 256 samples known to 0.01 would give 0.001 a weight. The prior has no spectrum of its own;
+    # that of photographs puts the weight on the few frequencies where the kernel passes little: ten times as much.
     torch.testing.assert_close(found.parameters["kernel"], true, atol=0.015, rtol=0)
 
 

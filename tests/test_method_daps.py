@@ -153,10 +153,10 @@ def test_the_heuristic_doubles_the_variance() -> None:
 
 # Exact draws, at 5 and 20 steps of the default: (error of the mean, spread), in posterior standard deviations.
 EXPECTED = {
-    ("blur", "eta", 2): [(0.4657, 1.7367), (0.1224, 1.1294)],
-    ("blur", "isotropic", 1): [(0.0739, 1.1808), (0.0463, 1.0495)],
-    ("mask", "eta", 2): [(0.4804, 2.1936), (0.2775, 1.2136)],
-    ("mask", "isotropic", 1): [(0.4824, 1.1518), (0.2787, 1.0641)],
+    ("blur", "eta", 2): [(0.6512, 1.7367), (0.1795, 1.1294)],
+    ("blur", "isotropic", 1): [(0.1014, 1.1808), (0.0576, 1.0495)],
+    ("mask", "eta", 2): [(0.7019, 2.1936), (0.3872, 1.2136)],
+    ("mask", "isotropic", 1): [(0.7053, 1.1518), (0.3895, 1.0641)],
 }
 
 

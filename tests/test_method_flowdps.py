@@ -81,8 +81,8 @@ def test_on_a_diffusion_path_t_is_its_time() -> None:
 PROBLEMS = {"average": 0.0, "mask": 0.0, "blur": 0.1}
 # (error of the mean, spread) over the posterior's standard deviation, for each problem
 EXPECTED: dict[int, list[tuple[float, float]]] = {
-    5: [(0.161, 0.706), (0.555, 0.883), (0.484, 0.825)],
-    20: [(0.077, 0.814), (0.414, 0.961), (0.38, 0.914)],
+    5: [(0.245, 0.706), (0.755, 0.883), (0.648, 0.825)],
+    20: [(0.128, 0.814), (0.519, 0.961), (0.51, 0.914)],
 }
 
 

@@ -84,9 +84,9 @@ def test_another_path_moves_the_levels_and_the_adaptive_weight() -> None:
 PROBLEMS = {"average": 0.0, "mask": 0.0, "blur": 0.1}
 # (error of the mean, spread) over the posterior's standard deviation, for each problem
 EXPECTED: dict[int, list[tuple[float, float]]] = {
-    5: [(0.021, 0.775), (0.325, 0.829), (0.209, 0.753)],
-    20: [(0.029, 0.932), (0.308, 0.988), (0.246, 0.946)],
-    80: [(0.032, 0.976), (0.307, 1.032), (0.258, 1.001)],
+    5: [(0.060, 0.775), (0.420, 0.829), (0.245, 0.753)],
+    20: [(0.066, 0.932), (0.410, 0.988), (0.287, 0.946)],
+    80: [(0.068, 0.976), (0.410, 1.032), (0.300, 1.001)],
 }
 
 

@@ -68,9 +68,9 @@ def test_sums_that_are_not_positive_are_raised() -> None:
 
 # For each problem, at 5 and 20 steps of the default: (error of the mean, spread), in posterior standard deviations.
 EXPECTED = {
-    ("average", 0.0): [(0.1095, 0.5162), (0.0632, 0.829)],
-    ("mask", 0.1): [(0.2592, 0.5407), (0.1414, 0.8416)],
-    ("bicubic", 0.1): [(0.2304, 0.5373), (0.1133, 0.8415)],
+    ("average", 0.0): [(0.1770, 0.5162), (0.1042, 0.829)],
+    ("mask", 0.1): [(0.4211, 0.5407), (0.2349, 0.8416)],
+    ("bicubic", 0.1): [(0.3245, 0.5373), (0.1645, 0.8415)],
 }
 
 
@@ -117,7 +117,7 @@ def test_a_high_floor_holds_on_projections(steps: int, most: float) -> None:
         return oracles.distance(samples, known, generator=1).sliced
 
     assert sliced(TMPD()) < most
-    assert sliced(TMPD(floor=0.1)) > 1000
+    assert sliced(TMPD(floor=0.1)) > 300
 
 
 @pytest.mark.parametrize(

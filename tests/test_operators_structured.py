@@ -233,7 +233,9 @@ def test_restoration_on_a_gaussian(name: str) -> None:
     truth = prior.sample(1, torch.Generator().manual_seed(4))
     problem = Problem.simulate(to_complex(truth) if operator.in_complex else truth, operator, 0.1)
     posterior = prior.posterior(problem)
-    samples = kintsugi.restore(problem, prior, "mmps", steps=80, samples=64, batch=64, tile=None).samples[0]
+    samples = kintsugi.restore(problem, prior, "mmps", steps=80, samples=64, batch=64, tile=None, iterations=8).samples[
+        0
+    ]
     assert samples.is_complex() == operator.in_complex
     samples = to_real(samples)
     std = posterior.std.square().mean().sqrt()

@@ -49,7 +49,7 @@ BOUNDS: dict[tuple[str, int], tuple[float, float, float]] = {
     ("pigdm", 20): (0.7, 0.7, 1.2),
     ("pigfm", 5): (0.7, 0.65, 1.1),
     ("pigfm", 20): (0.9, 0.7, 1.2),
-    ("ddnm", 5): (0.6, 0.55, 0.95),
+    ("ddnm", 5): (0.7, 0.55, 0.95),
     ("ddnm", 20): (0.6, 0.8, 1.1),
 }
 # At texture 0 the temperature depends on the noise, and the spread with it.

@@ -111,9 +111,9 @@ def restore(
         raise InvalidArgument(next(iter(settings)), "a setting", "settings only with a sampler given by its name")
     prior = prior if isinstance(prior, Prior) else load_prior(prior)
     takes_complex, notes = problem.operator.in_complex, _notes(problem)
-    problem = problem.on_real().whitened()
+    problem = problem.on_real()
     _check_channels(prior, problem)
-    method.check(prior, problem)
+    method.check(prior, problem.select([0]).whitened())
 
     y = problem.batch
     prior = prior.to(y.device)
@@ -121,13 +121,15 @@ def restore(
     seen: Prior = Counted(Tiled(prior, tile) if tile is not None and y.ndim == 4 else prior, counter)
     rows = [(i, j) for i in range(len(y)) for j in range(samples)]
     size = batch or _default_batch(problem)
-    chunks = [rows[k : k + size] for k in range(0, len(rows), size)]
+    # What a noise model makes of a measurement is its own affair: no other stands beside it then.
+    groups = [rows] if problem.model is None else [rows[k : k + samples] for k in range(0, len(rows), samples)]
+    chunks = [group[k : k + size] for group in groups for k in range(0, len(group), size)]
     began = time.perf_counter()
     out = []
     with _bar(progress, len(chunks) * steps) as report, torch.no_grad():
         for index, chunk in enumerate(chunks):
             noise = RowNoise([(seed, i, j) for i, j in chunk])
-            part = problem.select([i for i, _ in chunk])
+            part = problem.select([i for i, _ in chunk]).whitened()
 
             def step_done(done: int, total: int, index: int = index) -> None:
                 report(index * total + done, len(chunks) * total)
@@ -150,7 +152,7 @@ def _notes(problem: Problem) -> tuple[str, ...]:
     if problem.model is None:
         return ()
     name = type(problem.model).__name__
-    return (f"{name} noise treated as Gaussian, with the variance that each reading implies",)
+    return (f"{name} noise treated as Gaussian, with the variance that the readings imply",)
 
 
 def _whole(value: object, least: int) -> bool:

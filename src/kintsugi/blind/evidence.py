@@ -217,8 +217,11 @@ def minimise(evidence: Evidence, start: Point, iterations: int, fixed_sigma: boo
     return Point(out[:n], float(out[n]), out[n + 1 :], float(end))
 
 
-def search(evidence: Evidence, sigma: float | None, floor: float, tops: int = 3, iterations: int = 60) -> Point:
+def search(evidence: Evidence, sigma: float | None, floor: float) -> Point:
     """The maximum of the marginal likelihood: a grid over the family's starts, then :func:`minimise` from the best.
+
+    The zeros of a kernel make the maximum narrow, and a grid point beside it need not be the best one: a few steps are
+    taken from the best for each value of the first parameter.
 
     ``sigma``: the known noise level; None where it is fitted, from a start of ``floor``. Where the power of a transfer
     function says too little (``family.oriented``), the parameters stay at the best start.
@@ -234,8 +237,14 @@ def search(evidence: Evidence, sigma: float | None, floor: float, tops: int = 3,
             gain = evidence._gain(family.values(free))
         points.append(_profile(evidence, gain, few, free, sigma, floor))
     points.sort(key=lambda point: point.cost)
-    ends = [minimise(evidence, p, iterations, sigma is not None, family.oriented) for p in points[:tops]]
-    return min(ends, key=lambda p: p.cost)
+    best: dict[float, Point] = {}
+    for point in points:
+        best.setdefault(float(point.free[0]), point)
+    points = list(best.values())
+    for iterations in (8, 60):
+        ends = [minimise(evidence, p, iterations, sigma is not None, family.oriented) for p in points]
+        points = sorted(ends, key=lambda point: point.cost)[:2]
+    return points[0]
 
 
 def _profile(evidence: Evidence, gain: Tensor, few: Tensor, free: Tensor, sigma: float | None, floor: float) -> Point:

@@ -109,10 +109,9 @@ def dense_cost(
     return float(0.5 * (torch.linalg.slogdet(total).logabsdet + flat @ torch.linalg.solve(total, flat)))
 
 
-@pytest.mark.parametrize("width", [0.4, 0.55])
-def test_evidence_is_the_dense_gaussian_likelihood(width: float) -> None:
-    family = GaussianBlur(SMALL, (0.3, 0.6), "circular") if min(SMALL[1:]) > 6 else FreeKernel(SMALL, 3, "circular")
-    values = {"kernel": kernel(int(10 * width))}
+@pytest.mark.parametrize("seed", [4, 5])
+def test_evidence_is_the_dense_gaussian_likelihood(seed: int) -> None:
+    family, values = FreeKernel(SMALL, 3, "circular"), {"kernel": kernel(seed)}
     y = torch.randn(1, *SMALL, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean = torch.randn(1, *SMALL, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     sigma = torch.tensor(0.3, dtype=torch.float64)
@@ -157,7 +156,7 @@ def test_marginal_likelihood_recovers_width_and_noise_and_does_not_collapse() ->
         assert found.noise == pytest.approx(noise, rel=0.03)
         evidence = Evidence(family, y, PHOTO)
         none = torch.zeros(0, dtype=torch.float64)
-        sharp = minimise(evidence, Point(family.free({"width": 0.31}), math.log(noise), none), 0 + 1, False)
+        sharp = minimise(evidence, Point(family.free({"width": 0.31}), math.log(noise), none), 1, False, hold=True)
         assert sharp.cost > found.history[-1].cost + 100  # "no blur" is worse by a factor of e^100
 
 

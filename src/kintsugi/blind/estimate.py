@@ -12,11 +12,12 @@ held out of training.
   model's errors. Its average over z is what EM maximises when z, not x, is the latent variable. At ``eta = 0`` it is
   the usual ``E |y - A x|^2 / (2 sigma^2) + m log sigma``, which at low noise moves by a hair an iteration, since x
   fits y already. EM sees the phase of a kernel, which second moments do not: it is what fits a free kernel. ``rounds``
-  adds it to any family; for widths it is no better than the marginal likelihood and takes ten times as long.
+  adds it to any family. It finds the maximum of the exact likelihood on a Gaussian prior; on photographs, whose errors
+  are not those of the average photograph, widths get worse (median error 4 % before four rounds, 7 to 10 % after).
 * *EM with Tweedie's formulas*, for the noise level alone: ``x | y`` has mean ``D(y, sigma)`` and covariance
   ``sigma^2 J``, so at the maximum ``sigma^2 = (|y - D|^2 + sigma^2 tr J) / m``, with ``tr J`` from two evaluations and
   a random direction; solved for sigma at each step, from above. A network tells texture from noise where spectra do
-  not: at sigma 0.05 the marginal likelihood is off by 11 %, wavelets by 13 %.
+  not: at sigma 0.05 it is off by 1.9 % in the mean, the marginal likelihood by 5.4 %, wavelets by 12.8 %.
 """
 
 from __future__ import annotations

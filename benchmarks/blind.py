@@ -5,7 +5,7 @@
 
 The oracle restores with the true operator and noise level. *Ignored* is what one gets without an estimate: for a blur,
 denoising at the true level; for noise, denoising as if its level were 0.12. Crops are 256 x 256 pixels, or as large as
-the image at half size; borders are unknown; nothing was tuned on ``FOLDER``.
+the image at half size; borders are unknown.
 """
 
 from __future__ import annotations

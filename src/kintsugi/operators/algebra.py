@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator
+from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator, check_fits
 from .covariance import StationaryCovariance
 from .iterative import lanczos
 from .mri import MRI, AsComplex, RealMRI
@@ -19,8 +19,7 @@ from .stationary import Stationary
 
 def compose(outer: LinearOperator, inner: LinearOperator) -> LinearOperator:
     """``outer @ inner``, in closed form where both commute with shifts."""
-    if outer.in_shape != inner.out_shape:
-        raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
+    check_fits(outer, inner)
     if isinstance(outer, Scaled):
         return Scaled(outer.scale, compose(outer.operator, inner))
     if isinstance(inner, Scaled):
@@ -50,14 +49,10 @@ class Composed(LinearOperator):
     """``outer(inner(x))``; its Gram functions by Lanczos unless ``inner`` has a single eigenvalue."""
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
-        if outer.in_shape != inner.out_shape or outer.in_complex != inner.out_complex:
-            raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
+        self.batch = check_fits(outer, inner)
         self.outer, self.inner = outer, inner
-        if None not in (outer.batch, inner.batch) and outer.batch != inner.batch:
-            raise InvalidArgument("operator", f"{outer.batch} rows after {inner.batch}", "the same rows")
         self.in_shape, self.in_complex = inner.in_shape, inner.in_complex
         self.out_shape, self.out_complex = outer.out_shape, outer.out_complex
-        self.batch = outer.batch if inner.batch is None else inner.batch
         self.cutoff = outer.cutoff if inner.flat is not None else max(outer.cutoff, inner.cutoff)
 
     def _forward(self, x: Tensor) -> Tensor:

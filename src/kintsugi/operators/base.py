@@ -174,9 +174,13 @@ class LinearOperator(Operator):
     def gram(self, h: Function, u: Tensor) -> Tensor:
         """``h(A A^T) u`` on the range of ``A``, zero on its complement.
 
-        ``u`` has shape (B, *out_shape). ``h`` maps a tensor of positive eigenvalues to values of the same shape.
+        ``u`` has shape (B, *out_shape). ``h`` maps a tensor of positive eigenvalues to values of the same shape. An
+        operator with a single eigenvalue (:attr:`flat`) need not provide this.
         """
-        raise NotImplementedError
+        if self.flat is None:
+            raise NotImplementedError
+        check_shape("u", u, self.out_shape, self.out_complex, self.batch)
+        return float(h(torch.tensor(self.flat, dtype=torch.float64))) * u
 
     def gram_sum(self, h: Callable[[Tensor], Sequence[Tensor]], us: Sequence[Tensor]) -> Tensor:
         """``sum_i h_i(A A^T) u_i`` where ``h(lam)`` returns all ``h_i(lam)`` at once; the shape of ``us[0]``.
@@ -291,6 +295,15 @@ class LinearOperator(Operator):
         from .algebra import Scaled
 
         return Scaled(float(scale), self)
+
+
+def check_fits(outer: Operator, inner: Operator) -> int | None:
+    """The number of rows that ``outer(inner(x))`` is for; :class:`InvalidArgument` where the two do not fit."""
+    if outer.in_shape != inner.out_shape or outer.in_complex != inner.out_complex:
+        raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
+    if None not in (outer.batch, inner.batch) and outer.batch != inner.batch:
+        raise InvalidArgument("operator", f"{outer.batch} rows after {inner.batch}", "the same rows")
+    return outer.batch if inner.batch is None else inner.batch
 
 
 def total(terms: Iterable[Tensor]) -> Tensor:

@@ -12,22 +12,17 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InvalidArgument
-from .base import Operator
+from .base import Operator, check_fits
 
 
 class Chain(Operator):
     """``outer(inner(x))``."""
 
     def __init__(self, outer: Operator, inner: Operator) -> None:
-        if outer.in_shape != inner.out_shape or outer.in_complex != inner.out_complex:
-            raise InvalidArgument("operator", f"{outer.in_shape} after {inner.out_shape}", "shapes that fit")
-        if None not in (outer.batch, inner.batch) and outer.batch != inner.batch:
-            raise InvalidArgument("operator", f"{outer.batch} rows after {inner.batch}", "the same rows")
+        self.batch = check_fits(outer, inner)
         self.outer, self.inner = outer, inner
         self.in_shape, self.in_complex = inner.in_shape, inner.in_complex
         self.out_shape, self.out_complex = outer.out_shape, outer.out_complex
-        self.batch = outer.batch if inner.batch is None else inner.batch
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))

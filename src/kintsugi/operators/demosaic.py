@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import DEFAULT_ACCURACY, Accuracy, Function, LinearOperator, check_shape, signal_shape
+from .base import DEFAULT_ACCURACY, Accuracy, LinearOperator, signal_shape
 from .covariance import StationaryCovariance
 from .selection import Mask
 
@@ -64,10 +64,6 @@ class Mosaic(LinearOperator):
     @property
     def flat(self) -> float | None:
         return 1.0
-
-    def gram(self, h: Function, u: Tensor) -> Tensor:
-        check_shape("u", u, self.out_shape)
-        return float(h(torch.ones((), dtype=torch.float64))) * u
 
     def solve_normal(
         self,

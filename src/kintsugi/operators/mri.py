@@ -26,13 +26,13 @@ from .base import (
     Accuracy,
     Function,
     LinearOperator,
+    Shape,
     check_shape,
-    restricted,
     signal_shape,
     spatial,
 )
 from .covariance import StationaryCovariance, frequency_radius
-from .pairing import paired
+from .pairing import pair_gram, pair_solve, paired
 
 
 class AsComplex(LinearOperator):
@@ -80,15 +80,7 @@ class MRI(LinearOperator):
 
     def __init__(self, shape: Sequence[int], mask: Tensor) -> None:
         self.in_shape = self.out_shape = signal_shape(shape)
-        mask = torch.as_tensor(mask)
-        try:
-            whole = mask.broadcast_to(self.in_shape[1:])
-        except RuntimeError as error:
-            expected = f"a mask that broadcasts to {self.in_shape[1:]}"
-            raise InvalidArgument("mask", tuple(mask.shape), expected) from error
-        if not bool(((whole == 0) | (whole == 1)).all()) or not bool(whole.any()):
-            raise InvalidArgument("mask", "weights", "0 and 1 (or booleans), not all 0")
-        self.mask = whole.bool()
+        self.mask = sampling_mask(mask, self.in_shape[1:])
 
     def _forward(self, x: Tensor) -> Tensor:
         return self._keep(centred_fft(x))
@@ -142,9 +134,7 @@ class RealMRI(MRI):
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
         check_shape("u", u, self.out_shape, True)
-        lam = torch.tensor([1.0, 0.5], dtype=torch.float64)
-        one, half = (float(v) for v in restricted(h, lam, self.cutoff**2))
-        return self._pair(u, one, half)
+        return pair_gram(self._pair, h, self.cutoff, u)
 
     def pinv(self, y: Tensor) -> Tensor:
         # The odd part, of which A^T makes an imaginary image, need not be taken out first.
@@ -163,12 +153,19 @@ class RealMRI(MRI):
         accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         check_shape("r", r, self.out_shape, True)
-        spectrum, sigma2 = self._spectrum(covariance, sigma2, r)
-        mean = r.mean(1, keepdim=True)
-        out = self._pair(mean, 1 / (spectrum[0] + sigma2), 1 / (0.5 * spectrum[0] + sigma2))
-        if r.shape[1] > 1:
-            out = out + self._pair(r - mean, 1 / (spectrum[1] + sigma2), 1 / (0.5 * spectrum[1] + sigma2))
-        return out
+        return pair_solve(self._pair, *self._spectrum(covariance, sigma2, r), r)
+
+
+def sampling_mask(mask: Tensor, shape: Shape) -> Tensor:
+    """What of k-space was measured, bool, of ``shape``: from 0 and 1 (or booleans) that broadcast to it, not all 0."""
+    mask = torch.as_tensor(mask)
+    try:
+        whole = mask.broadcast_to(shape)
+    except RuntimeError as error:
+        raise InvalidArgument("mask", tuple(mask.shape), f"a mask that broadcasts to {shape}") from error
+    if not bool(((mask == 0) | (mask == 1)).all()) or not bool(mask.any()):
+        raise InvalidArgument("mask", "weights", "0 and 1 (or booleans), not all 0")
+    return whole.bool()
 
 
 def centred_fft(x: Tensor) -> Tensor:

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Accuracy, Function, LinearOperator, check_shape, restricted, signal_shape, spatial
-from .mri import centred_fft, centred_ifft
+from .base import Accuracy, Function, LinearOperator, Shape, check_shape, restricted, signal_shape, spatial
+from .mri import centred_fft, centred_ifft, sampling_mask
 from .unstructured import KRYLOV, Unstructured
 
 
@@ -103,18 +104,9 @@ class MultiCoilMRI(Unstructured):
     ) -> None:
         super().__init__(cutoff=cutoff, accuracy=accuracy)
         self.in_shape = signal_shape(shape)
-        self.maps = check_maps(maps)
-        if self.in_shape != (1, *maps.shape[1:]):
-            raise InvalidArgument("maps", tuple(maps.shape), f"sensitivities (coils, {self.in_shape[1:]}) of one image")
+        self.maps = check_maps(maps, self.in_shape)
         self.out_shape = tuple(maps.shape)
-        mask = torch.as_tensor(mask)
-        try:
-            whole = mask.broadcast_to(self.out_shape)
-        except RuntimeError as error:
-            raise InvalidArgument("mask", tuple(mask.shape), f"a mask that broadcasts to {self.out_shape}") from error
-        if not bool(((mask == 0) | (mask == 1)).all()) or not bool(mask.any()):
-            raise InvalidArgument("mask", "weights", "0 and 1 (or booleans), not all 0")
-        self.mask = whole.bool()
+        self.mask = sampling_mask(mask, self.out_shape)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self._keep(centred_fft(self.maps.to(x) * x))
@@ -127,12 +119,18 @@ class MultiCoilMRI(Unstructured):
 
     def _normal(self, x: Tensor) -> Tensor:
         """``A^H A x`` with the middles moved to the corners once, and no transform along axes that the mask ignores."""
-        space = spatial(x)
-        maps, mask = (torch.fft.ifftshift(v, (1, 2)).to(x.device) for v in (self.maps.to(x), self.mask))
-        dims = [d for d in space if not bool((self.mask == self.mask.narrow(d - 1, 0, 1)).all())]
+        space, (maps, mask, dims) = spatial(x), self._cornered
+        maps, mask = maps.to(x), mask.to(x.device)
         seen = maps * torch.fft.ifftshift(x, space)
         seen = torch.fft.ifftn(mask * torch.fft.fftn(seen, dim=dims), dim=dims) if dims else mask * seen
         return torch.fft.fftshift((maps.conj() * seen).sum(1, keepdim=True), space)
+
+    @cached_property
+    def _cornered(self) -> tuple[Tensor, Tensor, list[int]]:
+        """Maps and mask with their middles in the corners, and the axes of a batch along which the mask varies."""
+        varies = [d for d in (1, 2) if not bool((self.mask == self.mask.narrow(d, 0, 1)).all())]
+        maps, mask = (torch.fft.ifftshift(v, (1, 2)) for v in (self.maps, self.mask))
+        return maps, mask, [d + 1 for d in varies]
 
     def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
         return super().solve(r2, sigma2, self._keep(u))
@@ -141,10 +139,12 @@ class MultiCoilMRI(Unstructured):
         return {"coils": len(self.maps), "measured": float(self.mask.double().mean())}
 
 
-def check_maps(maps: Tensor) -> Tensor:
-    """Complex sensitivities (coils, *S), finite and not all zero."""
+def check_maps(maps: Tensor, shape: Shape | None = None) -> Tensor:
+    """Complex sensitivities (coils, *S), finite and not all zero; of images of ``shape`` (1, *S) where it is given."""
     if not maps.is_complex() or not 2 <= maps.ndim <= 4:
         raise InvalidArgument("maps", (maps.dtype, tuple(maps.shape)), "complex sensitivities (coils, *S)")
     if not bool(torch.isfinite(maps.abs()).all()) or not bool(maps.abs().any()):
         raise InvalidArgument("maps", "values that are not finite, or all zero", "finite sensitivities")
+    if shape is not None and shape != (1, *maps.shape[1:]):
+        raise InvalidArgument("maps", tuple(maps.shape), f"sensitivities (coils, {shape[1:]}) of one image")
     return maps

@@ -60,9 +60,7 @@ class NUFFT(Unstructured):
             raise InvalidArgument("trajectory", "points outside", "cycles per pixel, from -1/2 to 1/2")
         if eps is not None and not 1e-15 <= eps < 0.1:
             raise InvalidArgument("eps", eps, "a relative accuracy from 1e-15 to 0.1, or None")
-        self.maps = None if maps is None else check_maps(maps)
-        if maps is not None and self.in_shape != (1, *maps.shape[1:]):
-            raise InvalidArgument("maps", tuple(maps.shape), f"sensitivities (coils, {size}) of one image")
+        self.maps = None if maps is None else check_maps(maps, self.in_shape)
         self.trajectory, self.eps = trajectory.detach().double().cpu(), eps
         self._channels = self.in_shape[0] if maps is None else len(maps)
         self.out_shape = (self._channels, len(trajectory))

@@ -18,10 +18,16 @@ vectors where both are measured, and ``(S_0 + S_1) / 2`` where one is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from .base import Function, restricted, total
+
 Value = Tensor | float
+# ``pair(y, even, single)`` of an operator on real signals: the odd part is lost.
+Pair = Callable[[Tensor, Value, Value], Tensor]
 
 
 def paired(y: Tensor, mirrored: Tensor, both: Tensor, even: Value, odd: Value, single: Value) -> Tensor:
@@ -32,3 +38,16 @@ def paired(y: Tensor, mirrored: Tensor, both: Tensor, even: Value, odd: Value, s
     weights = (0.5 * (even + odd), 0.5 * (even - odd), single)
     keeps, swaps, single = (torch.as_tensor(w, dtype=y.real.dtype, device=y.device) for w in weights)
     return torch.where(both, keeps, single) * y + torch.where(both, swaps, 0.0) * mirrored
+
+
+def pair_gram(pair: Pair, h: Function, cutoff: float, u: Tensor) -> Tensor:
+    """``h(A A^T) u`` for a real signal: the eigenvalues are 1 and 1/2."""
+    one, half = (float(v) for v in restricted(h, torch.tensor([1.0, 0.5], dtype=torch.float64), cutoff**2))
+    return pair(u, one, half)
+
+
+def pair_solve(pair: Pair, spectrum: Tensor, sigma2: float, r: Tensor) -> Tensor:
+    """``(A C A^T + sigma2)^{-1} r`` for a real signal and C of the ``spectrum`` (2, *), luma and chroma, where r is."""
+    luma = r.mean(1, keepdim=True)
+    parts = [(luma, spectrum[0])] if r.shape[1] == 1 else [(luma, spectrum[0]), (r - luma, spectrum[1])]
+    return total(pair(part, 1 / (s + sigma2), 1 / (0.5 * s + sigma2)) for part, s in parts)

@@ -193,10 +193,6 @@ class Crop(LinearOperator):
     def settings(self) -> dict[str, Any]:
         return {"offset": list(self.offset)}
 
-    def gram(self, h: Function, u: Tensor) -> Tensor:
-        check_shape("u", u, self.out_shape)
-        return float(h(torch.ones((), dtype=torch.float64))) * u
-
 
 def solve_selected(
     select: LinearOperator,

@@ -25,13 +25,12 @@ from .base import (
     Function,
     LinearOperator,
     check_shape,
-    restricted,
     signal_shape,
     spatial,
 )
 from .covariance import StationaryCovariance, frequency_radius
 from .iterative import conjugate_gradients
-from .pairing import paired
+from .pairing import pair_gram, pair_solve, paired
 from .transforms import Transform, dct, each_axis, hadamard, idct, sequency
 
 Kind = Literal["dct", "hadamard", "fourier"]
@@ -125,11 +124,7 @@ class Subsampled(LinearOperator):
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
         check_shape("u", u, self.out_shape, self.out_complex)
-        if not self.out_complex:
-            return float(h(torch.ones((), dtype=torch.float64))) * u
-        lam = torch.tensor([1.0, 0.5], dtype=torch.float64)
-        one, half = (float(v) for v in restricted(h, lam, self.cutoff**2))
-        return self._pair(u, one, half)
+        return pair_gram(self._pair, h, self.cutoff, u) if self.out_complex else super().gram(h, u)
 
     def _pair(self, u: Tensor, even: Tensor | float, single: Tensor | float) -> Tensor:
         mirrored = u.index_select(2, self._partner.to(u.device)).conj()
@@ -172,11 +167,7 @@ class Subsampled(LinearOperator):
         radius = frequency_radius(self.in_shape[1:], half=False, like=r.real).flatten()
         spectrum = covariance.spectrum(radius[self._index.to(r.device)])
         sigma2 = max(sigma2, torch.finfo(r.dtype).eps * float(spectrum.max()))
-        luma = r.mean(1, keepdim=True)
-        out = self._pair(luma, 1 / (spectrum[0] + sigma2), 1 / (0.5 * spectrum[0] + sigma2))
-        if self.in_shape[0] > 1:
-            out = out + self._pair(r - luma, 1 / (spectrum[1] + sigma2), 1 / (0.5 * spectrum[1] + sigma2))
-        return out
+        return pair_solve(self._pair, spectrum, sigma2, r)
 
     def settings(self) -> dict[str, Any]:
         said = {"transform": self.transform, "kept": float(self.keep.double().mean()), "seed": self.seed}

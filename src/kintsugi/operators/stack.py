@@ -85,11 +85,6 @@ class Stack(Unstructured):
             return super().pinv(y)
         return self._root.gram(torch.reciprocal, self.adjoint(y))
 
-    def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
-        if self._root is None:
-            return super().solve(r2, sigma2, u)
-        return self.gram(lambda lam: 1 / (r2 * lam + sigma2), u)
-
     def select(self, rows: Sequence[int]) -> LinearOperator:
         return Stack([part.select(rows) for part in self.parts])
 

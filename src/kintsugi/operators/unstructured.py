@@ -52,7 +52,7 @@ class Unstructured(LinearOperator):
         return self._krylov(lambda v: self(self.adjoint(v)), h, u)
 
     def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
-        if sigma2 == 0:
+        if sigma2 == 0 or self.has_closed_form:
             return super().solve(r2, sigma2, u)
         check_shape("u", u, self.out_shape, self.out_complex, self.batch)
         return conjugate_gradients(
@@ -80,9 +80,6 @@ class Unstructured(LinearOperator):
 
         rows = self._krylov(self._normal, functions, torch.cat(starts), terms=len(starts))
         return rows.unflatten(0, (len(starts), -1)).sum(0)
-
-    def pinv(self, y: Tensor) -> Tensor:
-        return self.lift(lambda lam: (1 / lam,), (), y)
 
     def project(self, x: Tensor) -> Tensor:
         return super().project(x) if self.has_closed_form else self._signal_function(torch.ones_like, x)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Accuracy, per_axis, signal_shape, spatial
+from .base import Accuracy, per_axis, signal_shape, spatial, total
 from .kernels import check_kernel
 from .stationary import kernel_transfer
 from .unstructured import KRYLOV, Unstructured
@@ -82,17 +82,14 @@ class VaryingBlur(Unstructured):
 
     def _forward(self, x: Tensor) -> Tensor:
         dims = spatial(x)
-        total = torch.zeros((), device=x.device)
-        for weight, transfer in zip(*self._like(x), strict=True):
-            total = total + torch.fft.rfftn(weight * x, dim=dims) * transfer
-        return torch.fft.irfftn(total, s=x.shape[2:], dim=dims)
+        pairs = zip(*self._like(x), strict=True)
+        spectrum = total(torch.fft.rfftn(weight * x, dim=dims) * transfer for weight, transfer in pairs)
+        return torch.fft.irfftn(spectrum, s=x.shape[2:], dim=dims)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         dims = spatial(y)
-        spectrum, total = torch.fft.rfftn(y, dim=dims), torch.zeros_like(y)
-        for weight, transfer in zip(*self._like(y), strict=True):
-            total = total + weight * torch.fft.irfftn(spectrum * transfer.conj(), s=y.shape[2:], dim=dims)
-        return total
+        spectrum, pairs = torch.fft.rfftn(y, dim=dims), zip(*self._like(y), strict=True)
+        return total(w * torch.fft.irfftn(spectrum * k.conj(), s=y.shape[2:], dim=dims) for w, k in pairs)
 
     def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.weights.to(x), self._transfers.to(x.device, x.dtype.to_complex())

@@ -280,6 +280,17 @@ def test_rows_with_their_own_masks_are_restored_as_each_alone() -> None:
             torch.testing.assert_close(together[i], expected, rtol=1e-7, atol=1e-7)
 
 
+def test_what_a_later_row_cannot_do_is_said_before_any_network_runs() -> None:
+    class Unseen(GaussianPrior):
+        def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+            raise AssertionError("a network ran")
+
+    prior = Unseen((1, 4, 4), torch.eye(16, dtype=torch.float64))
+    operator = per_row([Identity((1, 4, 4)), square((1, 4, 4))])
+    with pytest.raises(InvalidArgument, match="operator: expected a linear operator, for DDNM"):
+        kintsugi.restore(kintsugi.Problem(randn(2, 1, 4, 4), operator), prior, "ddnm", batch=1)
+
+
 def test_rows_that_do_not_fit() -> None:
     with pytest.raises(InvalidArgument, match="operators"):
         per_row([blur(), Identity((2, 5, 5))])

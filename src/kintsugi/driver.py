@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, is_whole
 from .noise import RowNoise
 from .operators.realview import to_complex
 from .priors import load_prior
@@ -93,10 +93,10 @@ def restore(
     Errors: :class:`InvalidArgument` before any network runs; ``FloatingPointError`` if a sample is not finite.
     """
     for name, value, least in (("steps", steps, 1), ("samples", samples, 1), ("seed", seed, 0)):
-        if not _whole(value, least):
+        if not is_whole(value, least):
             raise InvalidArgument(name, value, f"an integer of at least {least}")
     for name, limit in (("batch", batch), ("tile", tile)):
-        if limit is not None and not _whole(limit, 1):
+        if limit is not None and not is_whole(limit, 1):
             raise InvalidArgument(name, limit, "an integer of at least 1, or None")
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise InvalidArgument("progress", progress, "True, False, None or a function (done, total)")
@@ -113,26 +113,23 @@ def restore(
     takes_complex, notes = problem.operator.in_complex, _notes(problem)
     problem = problem.on_real()
     _check_channels(prior, problem)
-    method.check(prior, problem.select([0]).whitened())
+    method.check(prior, problem.whitened())
 
     y = problem.batch
     prior = prior.to(y.device)
     counter = Counter()
     seen: Prior = Counted(Tiled(prior, tile) if tile is not None and y.ndim == 4 else prior, counter)
-    rows = [(i, j) for i in range(len(y)) for j in range(samples)]
     size = batch or _default_batch(problem)
-    # What a noise model makes of a measurement is its own affair: no other stands beside it then.
-    groups = [rows] if problem.model is None else [rows[k : k + samples] for k in range(0, len(rows), samples)]
-    chunks = [group[k : k + size] for group in groups for k in range(0, len(group), size)]
+    groups = 1 if problem.model is None else len(y)
+    chunks = groups * -(-len(y) * samples // groups // size)
     began = time.perf_counter()
     out = []
-    with _bar(progress, len(chunks) * steps) as report, torch.no_grad():
-        for index, chunk in enumerate(chunks):
-            noise = RowNoise([(seed, i, j) for i, j in chunk])
-            part = problem.select([i for i, _ in chunk]).whitened()
+    with _bar(progress, chunks * steps) as report, torch.no_grad():
+        for index, (keys, part) in enumerate(_parts(problem, samples, size)):
+            noise = RowNoise([(seed, i, j) for i, j in keys])
 
             def step_done(done: int, total: int, index: int = index) -> None:
-                report(index * total + done, len(chunks) * total)
+                report(index * total + done, chunks * total)
 
             x = part.operator.visible(method.run(seen, part, steps, noise, step_done))
             if not bool(torch.isfinite(x).all()):
@@ -142,10 +139,28 @@ def restore(
     seconds = time.perf_counter() - began
     return Restoration(
         stacked.view(len(y), samples, *stacked.shape[1:]),
-        Cost(counter.forwards / len(rows), counter.vjps / len(rows), seconds),
+        Cost(counter.forwards / len(stacked), counter.vjps / len(stacked), seconds),
         method,
         notes,
     )
+
+
+def _parts(problem: Problem, samples: int, size: int) -> Iterator[tuple[list[tuple[int, int]], Problem]]:
+    """Sample j of image i for up to ``size`` pairs (i, j) at a time, in order, and the problem of these rows.
+
+    What a noise model makes of a measurement is its own affair: no other stands beside it then.
+    """
+    images = range(len(problem.batch))
+    if problem.model is None:
+        keys = [(i, j) for i in images for j in range(samples)]
+        for k in range(0, len(keys), size):
+            yield keys[k : k + size], problem.select([i for i, _ in keys[k : k + size]])
+        return
+    for i in images:
+        alone = problem.select([i]).whitened()
+        for k in range(0, samples, size):
+            drawn = range(k, min(k + size, samples))
+            yield [(i, j) for j in drawn], alone.select([0] * len(drawn))
 
 
 def _notes(problem: Problem) -> tuple[str, ...]:
@@ -153,10 +168,6 @@ def _notes(problem: Problem) -> tuple[str, ...]:
         return ()
     name = type(problem.model).__name__
     return (f"{name} noise treated as Gaussian, with the variance that the readings imply",)
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check_channels(prior: Prior, problem: Problem) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class KintsugiError(Exception):
     """Base of every error that Kintsugi raises on purpose; the command line prints it as one line."""
@@ -30,6 +32,11 @@ class InvalidFile(KintsugiError, ValueError):
 
 class NotConverged(KintsugiError, RuntimeError):
     """An iterative solver stopped before it reached its tolerance."""
+
+
+def is_whole(value: object, least: int, most: float = math.inf) -> bool:
+    """Whether ``value`` is an integer (True and False are none) from ``least`` to ``most``."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _short(value: object, limit: int = 120) -> str:

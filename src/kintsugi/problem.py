@@ -106,8 +106,9 @@ class Problem:
             return Problem(y, self.operator, float(variance.mean().sqrt()))
         typical = self.model.typical_variance
         weights = (typical / variance).sqrt()
-        masks = per_row([Mask(row, self.operator.out_shape) for row in weights])
-        return Problem((weights * y).to(y), masks @ self.operator, typical**0.5)
+        masks = [Mask(row, self.operator.out_shape) for row in weights]
+        weigh = masks[0] if len(masks) == 1 else per_row(masks)  # one measurement may have many samples
+        return Problem((weights * y).to(y), weigh @ self.operator, typical**0.5)
 
     @classmethod
     def simulate(

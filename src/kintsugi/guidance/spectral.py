@@ -107,14 +107,13 @@ def constant_fit(operator: LinearOperator, y: Tensor) -> Tensor:
 
     Pictures have no mean colour that a prior could know; taken out first, it does not dominate a relative residual.
     """
-    channels, rows = operator.in_shape[0], operator.batch or 1
-    ones = y.new_zeros((channels, rows, *operator.in_shape))
-    for channel in range(channels):
-        ones[channel, :, channel] = 1
-    measured = torch.stack([operator(one) for one in ones]).flatten(2).transpose(0, 1).expand(len(y), -1, -1)
+    channels, rows, space = operator.in_shape[0], operator.batch or 1, (1,) * (len(operator.in_shape) - 1)
+    ones = torch.eye(channels, dtype=y.dtype, device=y.device).view(channels, 1, channels, *space)
+    each = [operator(one.expand(rows, *operator.in_shape)) for one in ones]
+    measured = torch.stack(each).flatten(2).transpose(0, 1).expand(len(y), -1, -1)
     gram = measured @ measured.transpose(1, 2)
     values = torch.linalg.pinv(gram, hermitian=True) @ (measured @ y.flatten(1)[:, :, None])
-    return torch.einsum("bc,cb...->b...", values[:, :, 0], ones.expand(-1, len(y), *(-1,) * len(operator.in_shape)))
+    return values.view(len(y), channels, *space).expand(len(y), *operator.in_shape)
 
 
 def _behind(operator: Operator) -> tuple[Pointwise, LinearOperator] | None:

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from ..driver import Progress, Restoration, restore
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, is_whole
 from ..guidance.base import levels_like
 from ..guidance.spectral import error_covariance
 from ..noise import RowNoise
@@ -130,7 +130,7 @@ def estimate(
     if noise is not None and not (isinstance(noise, int | float) and 0 < noise < math.inf):
         raise InvalidArgument("noise", noise, "a finite standard deviation above 0, or None to fit it")
     for name, value, least in (("draws", draws, 1), ("seed", seed, 0), ("rounds", rounds or 0, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not is_whole(value, least):
             raise InvalidArgument(name, value, f"an integer of at least {least}")
     if not isinstance(prior, str | os.PathLike | Prior):
         raise InvalidArgument("prior", type(prior).__name__, "a prior, or the name or file of one")

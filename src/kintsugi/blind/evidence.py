@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..operators.covariance import StationaryCovariance, frequency_radius
+from ..operators.covariance import StationaryCovariance, frequency_radius, half_weights
+from .descent import descend
 from .families import Family, Values
 
 # The share of each side over which the window rises from 0 to 1, and the periods a side below which nothing counts.
@@ -76,11 +77,7 @@ class Evidence:
         radius = frequency_radius(self.size, half=True, like=self.like)
         self.spectrum = covariance.spectrum(radius)
         self.basis, self.deviations = _shapes(self.size, radius, freedom)
-        # Each frequency and its mirror image, of which rfftn keeps one.
-        self.weights = torch.full_like(radius, 2.0)
-        self.weights[..., 0] = 1
-        if self.size[-1] % 2 == 0:
-            self.weights[..., -1] = 1
+        self.weights = half_weights(self.size[-1]).expand(radius.shape).clone()
         self.taper = None
         if not circular:
             self.taper = _taper(self.size)
@@ -186,35 +183,18 @@ def minimise(evidence: Evidence, start: Point, iterations: int, fixed_sigma: boo
     """Quasi-Newton steps on parameters (unless ``hold``), noise level and spectrum together, from ``start``."""
     n = len(start.free)
     first = torch.cat((start.free, torch.tensor([start.log_sigma], dtype=torch.float64), start.shape))
-    vector = first.clone().requires_grad_(True)
     keep = torch.ones_like(first)
     keep[:n] = 0.0 if hold else 1.0
     keep[n] = 0.0 if fixed_sigma else 1.0
-    search = torch.optim.LBFGS(
-        [vector], max_iter=iterations, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-7
-    )
 
-    def cost() -> Tensor:
+    def cost(vector: Tensor) -> Tensor:
         sigma = vector[n].exp()
         if not fixed_sigma:
             sigma = (sigma.square() + LEAST_NOISE**2).sqrt()
         return evidence(evidence.family.values(vector[:n]), sigma, vector[n + 1 :])
 
-    def closure() -> Tensor:
-        search.zero_grad()
-        value = cost()
-        value.backward()
-        if vector.grad is not None:
-            vector.grad.mul_(keep)
-        return value.detach()
-
-    with torch.inference_mode(False), torch.enable_grad():
-        search.step(closure)
-        end = cost().detach()
-    if not bool(torch.isfinite(end)):
-        return start
-    out = vector.detach()
-    return Point(out[:n], float(out[n]), out[n + 1 :], float(end))
+    out, end = descend(cost, first, keep, max_iter=iterations, history_size=20, tolerance_change=1e-7)
+    return Point(out[:n], float(out[n]), out[n + 1 :], end) if math.isfinite(end) else start
 
 
 def search(evidence: Evidence, sigma: float | None, floor: float) -> Point:
@@ -249,23 +229,15 @@ def search(evidence: Evidence, sigma: float | None, floor: float) -> Point:
 
 def _profile(evidence: Evidence, gain: Tensor, few: Tensor, free: Tensor, sigma: float | None, floor: float) -> Point:
     """The cost at given parameters with noise level and spectrum adapted, on a few frequencies."""
-    vector = torch.zeros(1 + evidence.nuisances, dtype=torch.float64)
-    vector[0] = math.log(sigma if sigma is not None else floor)
-    vector.requires_grad_(True)
-    search = torch.optim.LBFGS([vector], max_iter=6, line_search_fn="strong_wolfe")
+    start = torch.zeros(1 + evidence.nuisances, dtype=torch.float64)
+    start[0] = math.log(sigma if sigma is not None else floor)
+    keep = torch.ones_like(start)
+    keep[0] = 0.0 if sigma is not None else 1.0
     assert evidence.power is not None
     power = evidence.power
 
-    def closure() -> Tensor:
-        search.zero_grad()
-        cost = evidence.sum(power, gain, vector[0].exp(), vector[1:], few)
-        cost.backward()
-        if sigma is not None and vector.grad is not None:
-            vector.grad[0] = 0
-        return cost.detach()
+    def cost(vector: Tensor) -> Tensor:
+        return evidence.sum(power, gain, vector[0].exp(), vector[1:], few)
 
-    with torch.inference_mode(False), torch.enable_grad():
-        search.step(closure)
-        cost = evidence.sum(power, gain, vector[0].exp(), vector[1:], few).detach()
-    out = vector.detach()
-    return Point(free, float(out[0]), out[1:], float(cost) if bool(torch.isfinite(cost)) else math.inf)
+    out, end = descend(cost, start, keep, max_iter=6)
+    return Point(free, float(out[0]), out[1:], end if math.isfinite(end) else math.inf)

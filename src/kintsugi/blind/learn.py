@@ -23,11 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import InvalidArgument, InvalidFile
+from ..errors import InvalidArgument, InvalidFile, is_whole
 from ..files import atomic_path
 from ..operators import Operator
 from ..operators.base import signal_shape
 from ..operators.nonlinear import Nonlinear
+from .descent import descend
 from .families import Family
 
 FORMAT = "kintsugi-operator-1"
@@ -133,7 +134,7 @@ def learn(
     elif clean.ndim != 4:
         raise InvalidArgument("clean", tuple(clean.shape), "pictures (B, C, H, W), or a family")
     for name, value, least in (("steps", steps, 1), ("width", width, 1), ("depth", depth, 2), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not is_whole(value, least):
             raise InvalidArgument(name, value, f"an integer of at least {least}")
     return (
         _fit_family(clean, degraded, family)
@@ -204,27 +205,9 @@ def _fit_family(clean: Tensor, degraded: Tensor, family: Family) -> Learned:
         ranked = sorted(((float(cost(f)), i, f) for i, f in enumerate(map(family.free, family.starts()))))
     best, parameters = math.inf, ranked[0][2]
     for _, _, start in ranked[:2] if len(parameters) else []:
-        free = start.clone().requires_grad_(True)
-        search = torch.optim.LBFGS(
-            [free],
-            max_iter=200,
-            history_size=20,
-            line_search_fn="strong_wolfe",
-            tolerance_change=1e-14,
-            tolerance_grad=1e-10,
-        )
-
-        def closure(free: Tensor = free, search: torch.optim.Optimizer = search) -> Tensor:
-            search.zero_grad()
-            value = cost(free)
-            value.backward()
-            return value.detach()
-
-        with torch.inference_mode(False), torch.enable_grad():
-            search.step(closure)
-        with torch.no_grad():
-            if (end := float(cost(free))) < best:
-                best, parameters = end, free.detach()
+        fitted, end = descend(cost, start, max_iter=200, history_size=20, tolerance_change=1e-14, tolerance_grad=1e-10)
+        if end < best:
+            best, parameters = end, fitted
     with torch.no_grad():
         parts = [residual(x, y, parameters), residual(x_held, y_held, parameters), residual(x_held, y_held, None)]
         found = family.report(family.values(parameters))

@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, is_whole
 from .base import check_shape, signal_shape
 from .intervals import Intervals
 
@@ -232,7 +232,7 @@ class Quantise(Pointwise):
     def __init__(self, shape: Sequence[int], bits: int, low: float = -1.0, high: float = 1.0) -> None:
         super().__init__(shape)
         _range(low, high)
-        if not (isinstance(bits, int) and not isinstance(bits, bool) and 1 <= bits <= 16):
+        if not is_whole(bits, 1, 16):
             raise InvalidArgument("bits", bits, "an integer from 1 to 16")
         self.bits, self.low, self.high = bits, float(low), float(high)
         self.step = (self.high - self.low) / (2**bits - 1)

@@ -29,6 +29,15 @@ def frequency_radius(size: Sequence[int], *, half: bool, like: Tensor) -> Tensor
     return torch.stack(squares).sum(0).sqrt()
 
 
+def half_weights(n: int) -> Tensor:
+    """How many frequencies of ``fft`` each one of ``rfft`` of ``n`` samples stands for, itself and its mirror image."""
+    weights = torch.full((n // 2 + 1,), 2.0, dtype=torch.float64)
+    weights[0] = 1
+    if n % 2 == 0:
+        weights[-1] = 1
+    return weights
+
+
 @dataclass(frozen=True)
 class StationaryCovariance:
     """``spectrum(radius) -> (2, *radius.shape)``, positive: luma and chroma variance at each frequency."""

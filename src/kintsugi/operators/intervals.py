@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from .base import DEFAULT_ACCURACY, Accuracy, LinearOperator, Operator
-from .covariance import StationaryCovariance
+from .covariance import StationaryCovariance, half_weights
 from .iterative import conjugate_gradients
 
 
@@ -105,11 +105,7 @@ def sample_variance(covariance: StationaryCovariance, like: Tensor) -> Tensor:
     """The variance of one sample of a signal (B, C, *S) of this covariance, a scalar: the mean of its spectrum."""
     values = covariance.values(like)
     size = like.shape[2:]
-    weights = torch.full((values.shape[-1],), 2.0).to(values)  # rfft leaves out the mirror images of all but two
-    weights[0] = 1
-    if size[-1] % 2 == 0:
-        weights[-1] = 1
-    luma, chroma = (values * weights).flatten(1).sum(1) / math.prod(size)
+    luma, chroma = (values * half_weights(size[-1]).to(values)).flatten(1).sum(1) / math.prod(size)
     channels = like.shape[1]
     return (luma + (channels - 1) * chroma) / channels
 

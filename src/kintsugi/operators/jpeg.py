@@ -36,7 +36,7 @@ from PIL import Image
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, is_whole
 from .base import DEFAULT_ACCURACY, Accuracy, check_shape, signal_shape
 from .covariance import StationaryCovariance
 from .intervals import Intervals
@@ -64,7 +64,7 @@ def quality_tables(quality: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     >>> quality_tables(75)[0][:4]
     (8, 6, 5, 8)
     """
-    if not (isinstance(quality, int) and not isinstance(quality, bool) and 1 <= quality <= 100):
+    if not is_whole(quality, 1, 100):
         raise InvalidArgument("quality", quality, "an integer from 1 to 100")
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     luma, chroma = (tuple(min(max((q * scale + 50) // 100, 1), 255) for q in table) for table in (_LUMA, _CHROMA))

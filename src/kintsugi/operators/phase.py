@@ -35,7 +35,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, is_whole
 from .base import Operator, Shape, check_shape, signal_shape, spatial
 
 # The modulus has no derivative at 0; the floor keeps it finite and is far below any noise.
@@ -139,7 +139,7 @@ class CodedDiffraction(Modulus):
         in_complex: bool = False,
     ) -> None:
         self.in_shape = signal_shape(shape)
-        if not (isinstance(patterns, int) and not isinstance(patterns, bool) and 1 <= patterns <= 64):
+        if not is_whole(patterns, 1, 64):
             raise InvalidArgument("patterns", patterns, "an integer from 1 to 64")
         if kind not in ("octanary", "uniform"):
             raise InvalidArgument("kind", kind, "'octanary' or 'uniform'")

@@ -53,11 +53,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """``operator(clean shape (C, H, W), settings)``, and how many times larger than its input the clean picture is."""
+    """``operator(clean shape (C, H, W), settings)``, and how many times larger than its input the clean picture is.
+
+    ``rounds``: the rounding of the file is part of the operator, or far below its steps, and no noise beside it.
+    """
 
     summary: str
     operator: Callable[[tuple[int, int, int], Settings], Operator]
     scale: Callable[[Settings], int] = lambda settings: 1
+    rounds: bool = False
 
 
 def _shrink(shape: tuple[int, int, int], settings: Settings) -> Operator:
@@ -112,8 +116,8 @@ TASKS = {
     "deblur": Task("undo a blur of known kernel", _blur),
     "denoise": Task("remove white noise", lambda shape, settings: Identity(shape)),
     "colorize": Task("give a grey picture colours", lambda shape, settings: Grey(shape)),
-    "jpeg": Task("undo the losses of JPEG", _compress),
-    "dequantize": Task("give a picture of few levels all its levels again", _round),
+    "jpeg": Task("undo the losses of JPEG", _compress, rounds=True),
+    "dequantize": Task("give a picture of few levels all its levels again", _round, rounds=True),
     "hdr": Task("recover what was clipped to black and white", _overexpose),
 }
 
@@ -161,8 +165,8 @@ def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Pr
         y = picture.pixels.mean(dim=0, keepdim=True)
     elif picture.grey or bool((y[0] == y[1]).all() and (y[1] == y[2]).all()):
         noise *= math.sqrt(3)
-    if task in ("jpeg", "dequantize") and settings.noise in (None, 0):
-        noise = 0.0  # the rounding of the file is part of the operator, or far below its steps
+    if entry.rounds and settings.noise in (None, 0):
+        noise = 0.0
     known = None
     if task == "inpaint" and settings.mask is not None:
         y = y * ~settings.mask

@@ -34,8 +34,7 @@ from kintsugi.operators import (
 from kintsugi.operators.algebra import Composed, Scaled
 from kintsugi.operators.base import Accuracy
 from kintsugi.operators.stationary import kernel_transfer
-
-Function = Callable[[Tensor], Tensor]
+from singular import Dense, Function, error
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -130,31 +129,14 @@ every = pytest.mark.parametrize("name", ALL)
 
 
 @dataclass(frozen=True)
-class Dense:
-    """``A = U diag(s) V^T`` of an operator, and how much of each singular direction it keeps."""
+class Toleranced(Dense):
+    """And how close the operator comes to it."""
 
-    operator: LinearOperator
-    matrix: Tensor
-    u: Tensor
-    s: Tensor
-    vt: Tensor
-    keep: Tensor
     tolerance: float
-
-    def of_gram(self, h: Function, y: Tensor) -> Tensor:
-        """``h(A A^T) y`` on the range, for flattened rows ``y``."""
-        values = torch.where(self.keep > 0, h(self.s.clamp_min(1e-150) ** 2), 0.0) * self.keep
-        return ((y.flatten(1) @ self.u) * values) @ self.u.T
-
-    def of_normal(self, f: Function, x: Tensor) -> Tensor:
-        """``f(A^T A) x``, with the directions that are not kept treated as unmeasured."""
-        f0 = f(torch.zeros((), dtype=torch.float64))
-        v = self.vt.T
-        return f0 * x.flatten(1) + ((x.flatten(1) @ v) * (self.keep * (f(self.s**2) - f0))) @ v.T
 
 
 @functools.cache
-def dense(name: str) -> Dense:
+def dense(name: str) -> Toleranced:
     """The reference, from nothing but the operator's forward map and its cut-off."""
     operator = {**SHARP, **LANCZOS}[name]()
     n = math.prod(operator.in_shape)
@@ -167,7 +149,7 @@ def dense(name: str) -> Dense:
     else:
         keep = (s > cut).double()
         assert bool(((s - cut).abs() > 1e-9 * s[0]).all()), "a singular value on the threshold proves nothing"
-    return Dense(operator, matrix, u, s, vt, keep, 5e-4 if name in LANCZOS else 1e-10)
+    return Toleranced(operator, matrix, u, s, vt, keep, 5e-4 if name in LANCZOS else 1e-10)
 
 
 def xs(d: Dense, rows: int = 2, seed: int = 1) -> Tensor:
@@ -176,12 +158,6 @@ def xs(d: Dense, rows: int = 2, seed: int = 1) -> Tensor:
 
 def ys(d: Dense, rows: int = 2, seed: int = 2) -> Tensor:
     return randn(rows, *d.operator.out_shape, seed=seed)
-
-
-def error(got: Tensor, expected: Tensor) -> float:
-    """Relative to the norm of each row; the worst row."""
-    got, expected = got.flatten(1).double(), expected.flatten(1)
-    return float(((got - expected).norm(dim=1) / expected.norm(dim=1).clamp_min(1e-12)).max())
 
 
 FUNCTIONS: dict[str, Function] = {

@@ -6,7 +6,6 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -43,9 +42,9 @@ from kintsugi.operators import (
 )
 from kintsugi.operators import NUFFT as NUFFTOperator
 from kintsugi.operators.optional import optional
+from singular import Dense, Function, error
 
 TIGHT = Accuracy(1e-8, 500)
-Function = Callable[[Tensor], Tensor]
 
 
 def NUFFT(*args: object, **settings: object) -> LinearOperator:
@@ -125,27 +124,6 @@ CASES: dict[str, Callable[[], LinearOperator]] = {
 every = pytest.mark.parametrize("name", CASES)
 
 
-@dataclass(frozen=True)
-class Dense:
-    """``A = U diag(s) V^T`` on real channels, and how much of each singular direction the cut-off keeps."""
-
-    operator: LinearOperator  # on real channels, to a tight accuracy
-    matrix: Tensor
-    u: Tensor
-    s: Tensor
-    vt: Tensor
-    keep: Tensor
-
-    def of_gram(self, h: Function, y: Tensor) -> Tensor:
-        values = torch.where(self.keep > 0, h(self.s.clamp_min(1e-150) ** 2), 0.0) * self.keep
-        return ((y.flatten(1) @ self.u) * values) @ self.u.T
-
-    def of_normal(self, f: Function, x: Tensor) -> Tensor:
-        f0 = f(torch.zeros((), dtype=torch.float64))
-        v = self.vt.T
-        return f0 * x.flatten(1) + ((x.flatten(1) @ v) * (self.keep * (f(self.s**2) - f0))) @ v.T
-
-
 @functools.cache
 def dense(name: str) -> Dense:
     operator = CASES[name]()
@@ -156,11 +134,6 @@ def dense(name: str) -> Dense:
     cut = operator.cutoff * s[0]
     keep = torch.where(s > 1e-6 * s[0], s**4 / (s**4 + cut**4), 0.0)
     return Dense(real_view(operator), matrix, u, s, vt, keep)  # type: ignore[arg-type]
-
-
-def error(got: Tensor, expected: Tensor) -> float:
-    got, expected = got.flatten(1).double(), expected.flatten(1)
-    return float(((got - expected).norm(dim=1) / expected.norm(dim=1).clamp_min(1e-12)).max())
 
 
 FUNCTIONS: dict[str, Function] = {

@@ -39,6 +39,7 @@ from kintsugi.training.interrupt import Interrupt
 from kintsugi.training.loop import learning_rate, train, validate
 from kintsugi.training.loss import DenoisingLoss, LevelWeight, draw_levels
 from kintsugi.training.spectrum import measure_spectrum
+from scripted import Scripted
 
 TINY = TrainConfig(
     steps=6,
@@ -414,22 +415,6 @@ def test_the_ends_of_the_unit_interval_choose_images_that_can_be_cropped(tmp_pat
     crops = Crops(find_images(tmp_path), TINY)
     for u in (0.0, 0.5, np.nextafter(1.0, 0.0)):
         assert int(np.searchsorted(crops.cumulative, u, side="right")) == 1
-
-
-class Scripted:
-    """A generator that answers with what the test wants."""
-
-    def __init__(self, *random: float) -> None:
-        self.answers = list(random)
-
-    def random(self) -> float:
-        return self.answers.pop(0)
-
-    def integers(self, low: int, high: int) -> int:
-        return high - 1
-
-    def uniform(self, low: float, high: float) -> float:
-        return low
 
 
 def test_a_crop_is_cut_as_it_is_or_flipped_or_transposed() -> None:

@@ -35,6 +35,7 @@ from kintsugi.training.data import (
 from kintsugi.training.loop import train
 from kintsugi.training.loss import draw_levels
 from kintsugi.training.spectrum import measure_spectrum
+from scripted import Scripted
 
 TINY = TrainConfig(
     steps=4,
@@ -154,19 +155,6 @@ def test_arrays_of_three_channels_may_stand_beside_pictures(tmp_path: Path) -> N
 
 
 # Crops
-
-
-class Scripted:
-    """A generator that answers with what the test wants."""
-
-    def __init__(self, *random: float) -> None:
-        self.answers = list(random)
-
-    def random(self) -> float:
-        return self.answers.pop(0)
-
-    def integers(self, low: int, high: int) -> int:
-        return high - 1
 
 
 def test_a_crop_of_an_array_is_cut_as_it_is_or_flipped_or_transposed() -> None:

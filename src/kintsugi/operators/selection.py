@@ -89,17 +89,23 @@ class Mask(LinearOperator):
         inside = self._weights.abs() > self.cutoff * self._top**0.5
         return torch.where(inside, 1 / torch.where(inside, self._weights, 1.0), 0.0)
 
+    @cached_property
+    def _power(self) -> Tensor:
+        """``m^2`` above the cut-off, else infinity."""
+        return torch.where(self._inverse != 0, self._weights.square(), torch.inf)
+
     def pinv(self, y: Tensor) -> Tensor:
         check_shape("y", y, self.out_shape)
         return y * self._inverse.to(y)
 
     def solve(self, r2: float, sigma2: float, u: Tensor) -> Tensor:
-        if self._binary or sigma2 == 0:
+        if sigma2 == 0 or r2 == 0:
             return super().solve(r2, sigma2, u)
         check_shape("u", u, self.out_shape)
-        w = self._weights.to(u)
-        variance = torch.addcmul(u.new_tensor(sigma2), w, w, value=r2)
-        return torch.where(self._inverse.to(u) != 0, u, 0.0).div_(variance)
+        if self._binary:
+            return self._forward(u).mul_(1 / (r2 + sigma2))
+        # Two passes over memory: what is not measured has an infinite variance.
+        return u / torch.add(sigma2, self._power.to(u), alpha=r2)
 
     def solve_normal(
         self,

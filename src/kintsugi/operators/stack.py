@@ -6,8 +6,10 @@ Where all parts are convolutions of the same channels, or all are masks, ``A^T A
 
     h(A A^T) u = A h(A^T A) (A^T A)^+ A^T u      on the range of A
 
-is a closed form. Parts with noise of different strength: divide each by its own, ``Stack([(1 / s1) * A1, (1 / s2) *
-A2])``, and its measurement too; the noise of the stack is then 1.
+is a closed form: a product with numbers, once ``u`` is in the basis of the parts.
+
+Parts with noise of different strength: divide each by its own, ``Stack([(1 / s1) * A1, (1 / s2) * A2])``, and its
+measurement too; the noise of the stack is then 1.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgument
 from .algebra import Scaled
-from .base import Function, LinearOperator, check_shape, total
+from .base import Function, LinearOperator, check_shape, restricted, spatial, total
 from .selection import Mask
 from .stationary import Stationary
 from .sums import common_batch
@@ -49,7 +51,7 @@ class Stack(Unstructured):
         self._channels = all(part.out_shape[1:] == first.out_shape[1:] for part in parts)
         self._lengths = [part.out_shape[0] if self._channels else math.prod(part.out_shape) for part in parts]
         self.out_shape = (sum(self._lengths), *first.out_shape[1:]) if self._channels else (1, sum(self._lengths))
-        self._root = _normal_root(parts)
+        self._diagonal = _common_basis(parts, self.cutoff)
 
     def split(self, y: Tensor) -> list[Tensor]:
         """The measurement (B, *out_shape) of each part."""
@@ -72,18 +74,19 @@ class Stack(Unstructured):
 
     @property
     def has_closed_form(self) -> bool:
-        return self._root is not None
+        return self._diagonal is not None
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
-        if self._root is None:
+        if self._diagonal is None:
             return super().gram(h, u)
         check_shape("u", u, self.out_shape, self.out_complex, self.batch)
-        return self(self._root.gram(lambda lam: h(lam) / lam, self.adjoint(u)))
+        return self._diagonal.gram(h, u)
 
     def pinv(self, y: Tensor) -> Tensor:
-        if self._root is None:
+        if self._diagonal is None:
             return super().pinv(y)
-        return self._root.gram(torch.reciprocal, self.adjoint(y))
+        check_shape("y", y, self.out_shape, self.out_complex, self.batch)
+        return self._diagonal.pinv(y)
 
     def select(self, rows: Sequence[int]) -> LinearOperator:
         return Stack([part.select(rows) for part in self.parts])
@@ -92,19 +95,55 @@ class Stack(Unstructured):
         return {"parts": [part.describe() for part in self.parts]}
 
 
-def _normal_root(parts: Sequence[LinearOperator]) -> LinearOperator | None:
-    """A symmetric operator whose square is ``sum_i A_i^T A_i`` if all parts are diagonal in one basis, else None."""
+class _Diagonal:
+    """A stack of parts that are products with ``weights`` (k, C or 1, *S), of the signal or of its half spectrum.
+
+    ``power``: ``A^T A`` in that basis, the sum of their squares.
+    """
+
+    def __init__(self, weights: Tensor, cutoff: float, fourier: bool) -> None:
+        # Small problems, tests among them, in full precision; else in that of pictures, which saves memory.
+        single = weights.numel() > 2**15
+        self.weights = weights.to(torch.complex64 if fourier else torch.float32) if single else weights
+        self.power = self.weights.abs().square().sum(0)
+        self.threshold = cutoff**2 * float(self.power.max())
+        self.fourier = fourier
+
+    def gram(self, h: Function, u: Tensor) -> Tensor:
+        inner, weights, power = self._inner(u)
+        inner *= restricted(lambda lam: h(lam) / lam, power, self.threshold)
+        return self._back(weights * inner, u).reshape(u.shape)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        inner, _, power = self._inner(y)
+        inner *= restricted(torch.reciprocal, power, self.threshold)
+        return self._back(inner, y).squeeze(1)
+
+    def _inner(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``A^T u`` in the basis, (B, 1, C, *), with the weights and the power as numbers of its kind."""
+        u = u.unflatten(1, (len(self.weights), -1))
+        if self.fourier:
+            u = torch.fft.rfftn(u, dim=spatial(u)[1:])
+        weights = self.weights.to(u)
+        return (weights.conj() * u).sum(1, keepdim=True), weights, self.power.to(u.real)
+
+    def _back(self, v: Tensor, like: Tensor) -> Tensor:
+        return torch.fft.irfftn(v, s=like.shape[2:], dim=spatial(v)[1:]) if self.fourier else v
+
+
+def _common_basis(parts: Sequence[LinearOperator], cutoff: float) -> _Diagonal | None:
+    """All parts as products in one basis; None where they have none."""
     bare = [(part.scale, part.operator) if isinstance(part, Scaled) else (1.0, part) for part in parts]
-    shape = parts[0].in_shape
-    cutoff = max(part.cutoff for part in parts)
     if all(type(part) is Mask for _, part in bare):
-        weights = [(scale * part.weights) ** 2 for scale, part in bare if isinstance(part, Mask)]
-        return Mask(torch.stack(weights).sum(0).sqrt(), shape)
+        masks = [scale * part.weights for scale, part in bare if isinstance(part, Mask)]
+        return _Diagonal(torch.stack(masks), cutoff, fourier=False)
+    shape = parts[0].in_shape
+    half = shape[-1] // 2 + 1
     eye = torch.eye(shape[0], dtype=torch.float64)
-    powers = []
+    transfers = []
     for scale, part in bare:
         plain = type(part) is Stationary and max(part.factor) == 1 and torch.equal(part.colour, eye)
         if not plain or not isinstance(part, Stationary):
             return None
-        powers.append(scale**2 * part.transfer.abs() ** 2)
-    return Stationary(shape, torch.stack(powers).sum(0).sqrt(), cutoff=cutoff)
+        transfers.append(scale * part.transfer[..., :half])
+    return _Diagonal(torch.stack(transfers).unsqueeze(1), cutoff, fourier=True)

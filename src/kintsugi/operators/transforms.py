@@ -26,9 +26,9 @@ def dct(x: Tensor, dim: int) -> Tensor:
     """The orthonormal DCT-II along ``dim``."""
     n = x.shape[dim]
     x = x.movedim(dim, -1)
-    turned = torch.fft.rfft(torch.cat((x[..., ::2], x[..., 1::2].flip(-1)), -1)) * _weights(n, x)
+    turned = torch.fft.rfft(torch.cat((x[..., ::2], x[..., 1::2].flip(-1)), -1)).mul_(_weights(n, x))
     # c_k is the real part, and c_{n-k} minus the imaginary part, of the same number.
-    return torch.cat((turned.real, -turned.imag[..., 1 : (n + 1) // 2].flip(-1)), -1).movedim(-1, dim)
+    return torch.cat((turned.real, turned.imag[..., 1 : (n + 1) // 2].flip(-1).neg_()), -1).movedim(-1, dim)
 
 
 def idct(c: Tensor, dim: int) -> Tensor:
@@ -36,13 +36,15 @@ def idct(c: Tensor, dim: int) -> Tensor:
     n = c.shape[dim]
     c = c.movedim(dim, -1)
     half = n // 2 + 1
-    mirrored = torch.nn.functional.pad(c[..., n - half + 1 :].flip(-1), (1, 0))  # c_{n-k}, and 0 for k = 0
-    turned = torch.complex(c[..., :half].contiguous(), -mirrored) / _weights(n, c)
-    x = torch.fft.irfft(turned, n=n)
-    even, odd = x[..., : (n + 1) // 2], x[..., (n + 1) // 2 :].flip(-1)
-    if n % 2:
-        odd = torch.nn.functional.pad(odd, (0, 1))
-    return torch.stack((even, odd), -1).flatten(-2)[..., :n].movedim(-1, dim)
+    turned = c.new_zeros((*c.shape[:-1], half, 2))
+    turned[..., 0] = c[..., :half]
+    turned[..., 1:, 1] = c[..., n - half + 1 :].flip(-1)  # c_{n-k}, and 0 for k = 0
+    spectrum = torch.view_as_complex(turned).conj() * _weights(n, c).reciprocal()
+    folded = torch.fft.irfft(spectrum, n=n)
+    x = torch.empty_like(folded)
+    x[..., ::2] = folded[..., : (n + 1) // 2]
+    x[..., 1::2] = folded[..., (n + 1) // 2 :].flip(-1)
+    return x.movedim(-1, dim)
 
 
 def _weights(n: int, like: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ from kintsugi.operators import (
     spiral_trajectory,
 )
 from kintsugi.operators import NUFFT as NUFFTOperator
-from kintsugi.operators.optional import optional
+from kintsugi.optional import optional
 from singular import Dense, Function, error
 
 TIGHT = Accuracy(1e-8, 500)

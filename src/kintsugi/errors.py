@@ -34,6 +34,10 @@ class NotConverged(KintsugiError, RuntimeError):
     """An iterative solver stopped before it reached its tolerance."""
 
 
+class MissingPackage(KintsugiError, ImportError):
+    """A package that only this part of the library needs, and that is not installed."""
+
+
 def is_whole(value: object, least: int, most: float = math.inf) -> bool:
     """Whether ``value`` is an integer (True and False are none) from ``least`` to ``most``."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
+from ..optional import optional
 from .base import Accuracy, signal_shape
 from .multicoil import check_maps
-from .optional import optional
 from .unstructured import KRYLOV, Unstructured
 
 GOLDEN = math.pi * (math.sqrt(5) - 1) / 2  # the angle between spokes that spreads any number of them, 111.2 degrees

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
+from ..optional import optional
 from .base import Accuracy, signal_shape
-from .optional import optional
 from .unstructured import KRYLOV, Unstructured
 
 Model = Literal["line", "linear", "strip"]

@@ -17,6 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from ..errors import InvalidArgument
 from ..paths import VP, Path
 
 Vjp = Callable[[Tensor], Tensor]
@@ -31,11 +32,18 @@ class Prior(nn.Module):
         the canonical variables serves every path: see :meth:`with_path`.
     shape: ``(C, *S)``, with ``None`` for a size that is free, or ``None`` if everything is.
     data_variance: the variance of a pixel of ``x_0`` (about 0.25 for photographs in [-1, 1]).
+    has_vjp: whether :meth:`denoise_vjp` works; not where gradients cannot pass, as in an ONNX file.
     """
 
     path: Path = VP()
     shape: tuple[int | None, ...] | None = None
     data_variance: float = 0.25
+    has_vjp: bool = True
+
+    @property
+    def evaluations(self) -> int:
+        """Runs of the network for one denoising: 2 with classifier-free guidance."""
+        return 1
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
         """``E[x_0 | z]``, shape ``(B, C, *S)``, for ``z = x_0 + eta eps`` of that shape and ``eta`` of shape (B,)."""
@@ -59,6 +67,20 @@ class Prior(nn.Module):
 
     def forward(self, z: Tensor, eta: Tensor) -> Tensor:
         return self.denoise(z, eta)
+
+    def with_condition(
+        self, *, label: int | None = None, prompt: str | None = None, guidance_scale: float | None = None
+    ) -> Self:
+        """The same model of the signals of a class, or of those that a text describes; weights are shared.
+
+        label: a class of the model. prompt: a text. guidance_scale: how much the condition is exaggerated
+        (classifier-free guidance), 1 for the model's own conditional distribution; None for the model's usual one.
+
+        Errors: :class:`InvalidArgument` for a condition that the model does not take.
+        """
+        given = {"label": label, "prompt": prompt, "guidance_scale": guidance_scale}
+        name = next((name for name, value in given.items() if value is not None), "label")
+        raise InvalidArgument(name, given[name], "nothing: this prior takes no condition")
 
     def with_path(self, path: Path) -> Self:
         """The same denoiser seen through another path; weights are shared, nothing is copied."""

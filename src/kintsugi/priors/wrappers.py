@@ -30,9 +30,14 @@ class _Wrapped(Prior):
         super().__init__()
         self.inner = inner
         self.path, self.shape, self.data_variance = inner.path, inner.shape, inner.data_variance
+        self.has_vjp = inner.has_vjp
         for name in ("spectrum", "covariance", "receptive_radius"):
             if hasattr(inner, name):
                 object.__setattr__(self, name, getattr(inner, name))
+
+    @property
+    def evaluations(self) -> int:
+        return self.inner.evaluations
 
     def with_path(self, path: Path) -> Self:
         other = copy.copy(self)
@@ -48,15 +53,15 @@ class Counted(_Wrapped):
         self.counter = counter
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
-        self.counter.forwards += len(z)
+        self.counter.forwards += len(z) * self.evaluations
         return self.inner.denoise(z, eta)
 
     def denoise_vjp(self, z: Tensor, eta: Tensor) -> tuple[Tensor, Vjp]:
-        self.counter.forwards += len(z)
+        self.counter.forwards += len(z) * self.evaluations
         d, vjp = self.inner.denoise_vjp(z, eta)
 
         def counted(v: Tensor) -> Tensor:
-            self.counter.vjps += len(v)
+            self.counter.vjps += len(v) * self.evaluations
             return vjp(v)
 
         return d, counted

@@ -1,0 +1,131 @@
+"""Any network of a diffusion or flow model as a denoiser in the canonical variables.
+
+An adapter says what the network predicts (``prediction.py``), along which path, and what it calls the time
+(``clock.py``); all else is here:
+
+    D(z, eta) = c_skip z + c_out F(c_in z, time(eta), condition)
+
+With classifier-free guidance (Ho and Salimans, 2022) ``F = F_null + s (F_condition - F_null)``, two evaluations.
+
+A network that only knows certain noise levels is asked at the nearest, ``eta_k``, with ``z`` scaled as if it had that
+level, and its score is taken for that of ``eta``: ``D(z, eta) = z + (eta / eta_k)^2 (D(z, eta_k) - z)``, by Tweedie,
+``D = z + eta^2 grad log p``. docs/own-models.md has what that costs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InvalidArgument
+from ..paths import Path
+from .base import Prior
+from .clock import Clock, as_level
+from .prediction import PREDICTIONS, Prediction, coefficients
+
+Network = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Keyword arguments of the network for a batch of n rows, with the condition and, where there is one, without.
+
+    ``words``: what the user asked for, for reports.
+    """
+
+    given: Callable[[int], Mapping[str, Any]]
+    null: Callable[[int], Mapping[str, Any]] | None = None
+    scale: float = 1.0
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ModelPrior(Prior):
+    """``network(x_t, time, **condition)`` of a known ``path`` and ``prediction`` as a prior.
+
+    ``network`` returns a tensor of the shape of its input, a tuple that begins with one, or an object with ``.sample``;
+    channels beyond those of its input (a learned variance) are not used. ``channels_in``: what it wants beside the
+    signal is the business of a wrapper.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        path: Path,
+        prediction: Prediction,
+        clock: Clock,
+        *,
+        shape: Sequence[int | None] | None = None,
+        data_variance: float = 0.25,
+        condition: Condition | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not callable(network):
+            raise InvalidArgument("network", type(network).__name__, "a module or a function (x, time)")
+        if prediction not in PREDICTIONS:
+            raise InvalidArgument("prediction", prediction, f"one of {', '.join(PREDICTIONS)}")
+        if not 0 < data_variance < float("inf"):
+            raise InvalidArgument("data_variance", data_variance, "a positive number")
+        self.network = network
+        self.native = self.path = path
+        self.prediction, self.clock = prediction, clock
+        self.shape = None if shape is None else tuple(shape)
+        self.data_variance = data_variance
+        self.condition = condition
+        self.card = dict(card or {})
+
+    @property
+    def evaluations(self) -> int:
+        """Runs of the network for one denoising: 2 with classifier-free guidance."""
+        return 2 if self.condition is not None and self._guided(self.condition) else 1
+
+    @staticmethod
+    def _guided(condition: Condition) -> bool:
+        return condition.null is not None and condition.scale != 1
+
+    def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        eta64 = as_level(eta)
+        time, level = self.clock(eta64)
+        # The network's own path, whatever path a sampler wants to see (with_path).
+        c_in, c_skip, c_out = coefficients(self.prediction, self.native, level, self.data_variance**0.5)
+
+        def rows(c: Tensor) -> Tensor:
+            return c.to(z).view(-1, *(1,) * (z.ndim - 1))
+
+        out = self._run((rows(c_in) * z).to(self._dtype(z)), time.to(z)).to(z)
+        if torch.equal(level, eta64):
+            return rows(c_skip) * z + rows(c_out) * out
+        ratio = (eta64 / level) ** 2
+        return rows(1 + ratio * (c_skip - 1)) * z + rows(ratio * c_out) * out
+
+    def _run(self, x: Tensor, time: Tensor) -> Tensor:
+        condition = self.condition
+        if condition is None:
+            return self._call(x, time, {})
+        if not self._guided(condition):
+            return self._call(x, time, condition.given(len(x)))
+        assert condition.null is not None
+        without = self._call(x, time, condition.null(len(x)))
+        return without + condition.scale * (self._call(x, time, condition.given(len(x))) - without)
+
+    def _call(self, x: Tensor, time: Tensor, words: Mapping[str, Any]) -> Tensor:
+        out = self.network(x, time, **words)
+        if not isinstance(out, Tensor):
+            out = out[0] if isinstance(out, tuple) else out.sample
+        return out[:, : x.shape[1]]
+
+    def _dtype(self, z: Tensor) -> torch.dtype:
+        """What the weights are in: a float64 measurement runs through a float32 network."""
+        if not isinstance(self.network, nn.Module):
+            return z.dtype
+        return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), z.dtype)
+
+    def _with(self, condition: Condition) -> Self:
+        other = copy.copy(self)
+        other.condition = condition
+        return other

@@ -113,6 +113,7 @@ def restore(
     takes_complex, notes = problem.operator.in_complex, _notes(problem)
     problem = problem.on_real()
     _check_channels(prior, problem)
+    prior.check()
     method.check(prior, problem.whitened())
 
     y = problem.batch

@@ -45,6 +45,9 @@ class Prior(nn.Module):
         """Runs of the network for one denoising: 2 with classifier-free guidance."""
         return 1
 
+    def check(self) -> None:
+        """Raise :class:`InvalidArgument` if something is missing that the network needs, such as a class label."""
+
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
         """``E[x_0 | z]``, shape ``(B, C, *S)``, for ``z = x_0 + eta eps`` of that shape and ``eta`` of shape (B,)."""
         raise NotImplementedError

@@ -22,7 +22,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, is_whole
 from ..paths import Path
 from .base import Prior
 from .clock import Clock, as_level
@@ -48,8 +48,10 @@ class ModelPrior(Prior):
     """``network(x_t, time, **condition)`` of a known ``path`` and ``prediction`` as a prior.
 
     ``network`` returns a tensor of the shape of its input, a tuple that begins with one, or an object with ``.sample``;
-    channels beyond those of its input (a learned variance) are not used. ``channels_in``: what it wants beside the
-    signal is the business of a wrapper.
+    channels beyond those of its input (a learned variance) are not used.
+
+    classes: the number of classes of a class-conditional network, which gets ``class_labels`` (B,). null_label: the one
+    that stands for none, where the network was trained with one; without it a label has to be chosen.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class ModelPrior(Prior):
         *,
         shape: Sequence[int | None] | None = None,
         data_variance: float = 0.25,
-        condition: Condition | None = None,
+        classes: int | None = None,
+        null_label: int | None = None,
         card: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -76,8 +79,30 @@ class ModelPrior(Prior):
         self.prediction, self.clock = prediction, clock
         self.shape = None if shape is None else tuple(shape)
         self.data_variance = data_variance
-        self.condition = condition
+        self.classes, self.null_label = classes, null_label
+        self.condition = None if null_label is None else Condition(_labelled(null_label))
         self.card = dict(card or {})
+
+    condition: Condition | None
+
+    def check(self) -> None:
+        if self.classes is not None and self.condition is None:
+            raise InvalidArgument(
+                "label", "none", f"a class from 0 to {self.classes - 1}: prior.with_condition(label=...)"
+            )
+
+    def with_condition(
+        self, *, label: int | None = None, prompt: str | None = None, guidance_scale: float | None = None
+    ) -> Self:
+        if self.classes is None or prompt is not None:
+            return super().with_condition(label=label, prompt=prompt, guidance_scale=guidance_scale)
+        if label is None or not is_whole(label, 0, self.classes - 1):
+            raise InvalidArgument("label", label, f"a class from 0 to {self.classes - 1}")
+        scale = 1.0 if guidance_scale is None else check_scale(guidance_scale)
+        if self.null_label is None and scale != 1:
+            raise InvalidArgument("guidance_scale", scale, "1: the network was not trained without a label")
+        null = None if self.null_label is None else _labelled(self.null_label)
+        return self._with(Condition(_labelled(label), null, scale, {"label": label, "guidance_scale": scale}))
 
     @property
     def evaluations(self) -> int:
@@ -114,6 +139,7 @@ class ModelPrior(Prior):
         return without + condition.scale * (self._call(x, time, condition.given(len(x))) - without)
 
     def _call(self, x: Tensor, time: Tensor, words: Mapping[str, Any]) -> Tensor:
+        words = {k: v.to(x.device) if isinstance(v, Tensor) else v for k, v in words.items()}
         out = self.network(x, time, **words)
         if not isinstance(out, Tensor):
             out = out[0] if isinstance(out, tuple) else out.sample
@@ -129,3 +155,14 @@ class ModelPrior(Prior):
         other = copy.copy(self)
         other.condition = condition
         return other
+
+
+def check_scale(scale: float) -> float:
+    """A ``guidance_scale``: a finite number of at least 0."""
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale < float("inf"):
+        raise InvalidArgument("guidance_scale", scale, "a number of at least 0")
+    return float(scale)
+
+
+def _labelled(label: int) -> Callable[[int], Mapping[str, Any]]:
+    return lambda n: {"class_labels": torch.full((n,), label, dtype=torch.long)}

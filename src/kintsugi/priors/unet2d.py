@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InvalidArgument
 from ..optional import optional
+from .model import ModelPrior
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,12 @@ class UNetSpec:
     """How to build a network.
 
     config: of ``UNet2DModel``. heads: of every attention, instead of a fixed width of each. rescale: what every
-    residual block and attention divides its sum by. time_scale: what the time is multiplied by on its way in.
+    residual block and attention divides its sum by.
     """
 
     config: Mapping[str, Any]
     heads: int | None = None
     rescale: float | None = None
-    time_scale: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON would hold it."""
@@ -49,3 +49,29 @@ class UNetSpec:
             if self.rescale is not None and kind == "ResnetBlock2D":
                 module.output_scale_factor = self.rescale
         return net
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint of another code as diffusers would have it: how to build the network, and its weights by name."""
+
+    spec: UNetSpec
+    state: Mapping[str, Tensor]
+
+
+class UNetPrior(ModelPrior):
+    """A converted checkpoint as a prior, in float32, on the CPU, frozen; what ``kintsugi convert`` saves.
+
+    Arguments beyond ``converted`` are those of :class:`ModelPrior`. Errors: :class:`InvalidArgument` where the weights
+    do not fit the network.
+    """
+
+    def __init__(self, converted: Converted, *args: Any, **settings: Any) -> None:
+        net = converted.spec.build()
+        try:
+            net.load_state_dict({name: value.float() for name, value in converted.state.items()})
+        except RuntimeError as error:
+            raise InvalidArgument("checkpoint", " ".join(str(error).split()), "weights that fit the network") from error
+        super().__init__(net, *args, **settings)
+        self.spec = converted.spec
+        self.eval().requires_grad_(False)

@@ -187,6 +187,27 @@ class VE(Path):
         return torch.ones_like(_double(eta))
 
 
+@dataclass(frozen=True)
+class Rescaled(Path):
+    """The path of data in other units, ``x' = gain x + offset``, seen in [-1, 1]: its ``eta'`` is ``gain eta``."""
+
+    inner: Path
+    gain: float
+
+    @property
+    def eta_max(self) -> float:  # type: ignore[override]
+        return self.inner.eta_max / self.gain
+
+    def eta(self, t: float | Tensor) -> Tensor:
+        return self.inner.eta(t) / self.gain
+
+    def time(self, eta: float | Tensor) -> Tensor:
+        return self.inner.time(self.gain * _double(eta))
+
+    def alpha_of_eta(self, eta: float | Tensor) -> Tensor:
+        return self.inner.alpha_of_eta(self.gain * _double(eta))
+
+
 def noise_levels(
     steps: int,
     start: float,

@@ -10,6 +10,8 @@ With classifier-free guidance (Ho and Salimans, 2022) ``F = F_null + s (F_condit
 A network that only knows certain noise levels is asked at the nearest, ``eta_k``, with ``z`` scaled as if it had that
 level, and its score is taken for that of ``eta``: ``D(z, eta) = z + (eta / eta_k)^2 (D(z, eta_k) - z)``, by Tweedie,
 ``D = z + eta^2 grad log p``. docs/own-models.md has what that costs.
+
+A network of data in another range than [-1, 1], ``x' = a x + b``, is asked with ``z' = a z + b`` at ``a eta``.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidArgument, is_whole
-from ..paths import Path
+from ..paths import Path, Rescaled
 from .base import Prior
 from .clock import Clock, as_level
-from .prediction import PREDICTIONS, Prediction, coefficients
+from .prediction import PREDICTIONS, Form, Prediction, coefficients
 
 Network = Callable[..., Any]
 
@@ -50,6 +52,9 @@ class ModelPrior(Prior):
     ``network`` returns a tensor of the shape of its input, a tuple that begins with one, or an object with ``.sample``;
     channels beyond those of its input (a learned variance) are not used.
 
+    data_range: the network's values for black and white; ``path``, ``clock`` and the variance of the EDM predictions
+    are in the network's own units, ``data_variance`` with them.
+
     classes: the number of classes of a class-conditional network, which gets ``class_labels`` (B,). null_label: the one
     that stands for none, where the network was trained with one; without it a label has to be chosen.
     """
@@ -58,10 +63,11 @@ class ModelPrior(Prior):
         self,
         network: Network,
         path: Path,
-        prediction: Prediction,
+        prediction: Prediction | Form,
         clock: Clock,
         *,
         shape: Sequence[int | None] | None = None,
+        data_range: tuple[float, float] = (-1.0, 1.0),
         data_variance: float = 0.25,
         classes: int | None = None,
         null_label: int | None = None,
@@ -70,15 +76,21 @@ class ModelPrior(Prior):
         super().__init__()
         if not callable(network):
             raise InvalidArgument("network", type(network).__name__, "a module or a function (x, time)")
-        if prediction not in PREDICTIONS:
+        if prediction not in PREDICTIONS and not callable(prediction):
             raise InvalidArgument("prediction", prediction, f"one of {', '.join(PREDICTIONS)}")
         if not 0 < data_variance < float("inf"):
             raise InvalidArgument("data_variance", data_variance, "a positive number")
+        low, high = data_range
+        if not -float("inf") < low < high < float("inf"):
+            raise InvalidArgument("data_range", data_range, "two finite numbers, black and white")
+        self._gain, self._offset = (high - low) / 2, (high + low) / 2
         self.network = network
-        self.native = self.path = path
+        self.native = path
+        self.path = path if self._gain == 1 else Rescaled(path, self._gain)
+        self._native_std = data_variance**0.5
         self.prediction, self.clock = prediction, clock
         self.shape = None if shape is None else tuple(shape)
-        self.data_variance = data_variance
+        self.data_variance = data_variance / self._gain**2
         self.classes, self.null_label = classes, null_label
         self.condition = None if null_label is None else Condition(_labelled(null_label))
         self.card = dict(card or {})
@@ -114,18 +126,24 @@ class ModelPrior(Prior):
         return condition.null is not None and condition.scale != 1
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
-        eta64 = as_level(eta)
-        time, level = self.clock(eta64)
+        if (self._gain, self._offset) == (1, 0):
+            return self._denoise(z, as_level(eta))
+        d = self._denoise(self._gain * z + self._offset, self._gain * as_level(eta))
+        return (d - self._offset) / self._gain
+
+    def _denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        """:meth:`denoise` in the units of the network; ``eta`` float64 on the CPU."""
+        time, level = self.clock(eta)
         # The network's own path, whatever path a sampler wants to see (with_path).
-        c_in, c_skip, c_out = coefficients(self.prediction, self.native, level, self.data_variance**0.5)
+        c_in, c_skip, c_out = coefficients(self.prediction, self.native, level, self._native_std)
 
         def rows(c: Tensor) -> Tensor:
             return c.to(z).view(-1, *(1,) * (z.ndim - 1))
 
         out = self._run((rows(c_in) * z).to(self._dtype(z)), time.to(z)).to(z)
-        if torch.equal(level, eta64):
+        if torch.equal(level, eta):
             return rows(c_skip) * z + rows(c_out) * out
-        ratio = (eta64 / level) ** 2
+        ratio = (eta / level) ** 2
         return rows(1 + ratio * (c_skip - 1)) * z + rows(ratio * c_out) * out
 
     def _run(self, x: Tensor, time: Tensor) -> Tensor:

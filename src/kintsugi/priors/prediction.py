@@ -19,6 +19,7 @@ alpha``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -27,11 +28,17 @@ from ..errors import InvalidArgument
 from ..paths import Path
 
 Prediction = Literal["epsilon", "sample", "v_prediction", "velocity", "score", "edm", "edm_v"]
+# Of a path, the levels (B,) and the data's standard deviation: (c_in, c_skip, c_out), for what has no word.
+Form = Callable[[Path, Tensor, float], tuple[Tensor, Tensor, Tensor]]
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 
 
-def coefficients(prediction: Prediction, path: Path, eta: Tensor, data_std: float) -> tuple[Tensor, Tensor, Tensor]:
+def coefficients(
+    prediction: Prediction | Form, path: Path, eta: Tensor, data_std: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """``c_in, c_skip, c_out`` at the noise levels ``eta`` (B,), float64."""
+    if callable(prediction):
+        return prediction(path, eta, data_std)
     alpha = path.alpha_of_eta(eta)
     if prediction == "epsilon":
         return alpha, eta.new_ones(eta.shape), -eta

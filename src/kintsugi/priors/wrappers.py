@@ -23,7 +23,7 @@ class Counter:
     vjps: int = 0
 
 
-class _Wrapped(Prior):
+class Wrapped(Prior):
     """Passes on what it does not change."""
 
     def __init__(self, inner: Prior) -> None:
@@ -45,7 +45,7 @@ class _Wrapped(Prior):
         return other
 
 
-class Counted(_Wrapped):
+class Counted(Wrapped):
     """Counts the rows denoised and differentiated."""
 
     def __init__(self, inner: Prior, counter: Counter) -> None:
@@ -67,7 +67,7 @@ class Counted(_Wrapped):
         return d, counted
 
 
-class Tiled(_Wrapped):
+class Tiled(Wrapped):
     """Evaluates a local denoiser tile by tile, with the result of the whole image and the memory of one tile.
 
     Each tile is evaluated with a margin of ``overlap`` pixels, of which nothing is kept. With an overlap of the
@@ -131,7 +131,7 @@ class Tiled(_Wrapped):
 
 def _grid(prior: Prior) -> int:
     """The size of the cells that a network divides an image into; tiles must begin on their borders."""
-    while isinstance(prior, _Wrapped):
+    while isinstance(prior, Wrapped):
         prior = prior.inner
     config = getattr(getattr(prior, "net", None), "config", None)
     return int(getattr(config, "multiple", 1))

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from ..errors import InvalidArgument
 from ..optional import optional
 from .model import ModelPrior
+from .ncsnpp_net import NCSNpp
 
 
 @dataclass(frozen=True)
 class UNetSpec:
     """How to build a network.
 
-    config: of ``UNet2DModel``. heads: of every attention, instead of a fixed width of each. rescale: what every
-    residual block and attention divides its sum by.
+    network: diffusers' or our NCSN++. config: its arguments. The rest is for ``UNet2DModel``.
+
+    heads: of every attention, instead of a fixed width of each. rescale: what every residual block and attention
+    divides its sum by. time_channels: of the sinusoids of the time, instead of as many as the first level is wide
+    (ADM-512 has twice as many).
     """
 
     config: Mapping[str, Any]
     heads: int | None = None
     rescale: float | None = None
+    time_channels: int | None = None
+    network: Literal["UNet2DModel", "ncsnpp"] = "UNet2DModel"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON would hold it."""
@@ -35,6 +41,8 @@ class UNetSpec:
 
     def build(self) -> nn.Module:
         """The network with the weights it is born with."""
+        if self.network == "ncsnpp":
+            return NCSNpp(**self.config)
         diffusers = optional("diffusers", "diffusers", "a checkpoint of this kind")
         net = diffusers.UNet2DModel(**self.config)
         for module in net.modules():
@@ -48,6 +56,9 @@ class UNetSpec:
                 module.rescale_output_factor = self.rescale
             if self.rescale is not None and kind == "ResnetBlock2D":
                 module.output_scale_factor = self.rescale
+        if self.time_channels is not None:
+            net.time_proj.num_channels = self.time_channels
+            net.time_embedding.linear_1 = nn.Linear(self.time_channels, net.time_embedding.linear_1.out_features)
         return net
 
 

@@ -15,7 +15,7 @@ from . import options
 from .app import app
 
 if TYPE_CHECKING:
-    from ..priors.network import NetworkPrior
+    from ..priors import NetworkPrior, Prior
     from ..samplers import Sampler
 
 
@@ -72,16 +72,23 @@ def _plain(text: str) -> str:
 
 @app.command()
 def priors() -> None:
-    """List the models that come with the package."""
-    from .. import available_priors, load_prior
+    """List the models that come with the package, and published ones that load by a short name."""
+    from ..priors import KNOWN, available_priors, load_model
 
     rows = []
-    for name in available_priors():
-        prior = load_prior(name)
+    for name, path in available_priors().items():
+        prior = load_model(path)
         count = sum(p.numel() for p in prior.parameters())
-        card = getattr(prior, "card", {})
-        rows.append((name, f"{count / 1e6:.1f} M", str(card.get("summary", card.get("description", "")))))
-    _table(("prior", "parameters", "what it is"), rows)
+        summary = str(prior.card.get("summary", prior.card.get("description", "")))
+        rows.append((name, f"{count / 1e6:.1f} M", summary))
+    _table(("in the package", "parameters", "what it is"), rows)
+
+    table = [
+        (name, f"{known.what}\n{known.source}{' (by hand)' if known.by_hand else ''}", known.size, known.path,
+         known.data_range, known.licence)
+        for name, known in KNOWN.items()
+    ]  # fmt: skip
+    _table(("published", "what and where", "size", "path", "range", "licence"), table)
 
 
 @app.command()
@@ -90,9 +97,12 @@ def info(
 ) -> None:
     """Tell what a picture or a model file holds."""
     from .. import available_priors, load_prior
+    from ..priors import NetworkPrior
 
-    if file.endswith(".safetensors") or (file in available_priors() and not Path(file).exists()):
-        _table(("model", file), _model_rows(load_prior(file)))
+    models = (".safetensors", ".pt", ".pth", ".ckpt")
+    if file.endswith(models) or (file in available_priors() and not Path(file).exists()):
+        prior = load_prior(file)
+        _table(("model", file), _model_rows(prior) if isinstance(prior, NetworkPrior) else _foreign_rows(prior))
     else:
         path = options.input_path(file)
         _table(("picture", str(path)), _picture_rows(path))
@@ -144,6 +154,20 @@ def _model_rows(prior: NetworkPrior) -> list[tuple[str, str]]:
         else:
             rows.append((key, str(value)))
     return rows
+
+
+def _foreign_rows(prior: Prior) -> list[tuple[str, str]]:
+    """What is known of a model of others."""
+    said: dict[str, object] = {
+        "parameters": f"{sum(p.numel() for p in prior.parameters()):,}",
+        "signals": " x ".join("any" if n is None else str(n) for n in prior.shape or ("any",)),
+        "path": type(prior.path).__name__,
+        "largest noise level": f"{prior.path.eta_max:.4g}",
+        "prediction": getattr(prior, "prediction", ""),
+        "data variance": f"{prior.data_variance:g}",
+        "classes": getattr(prior, "classes", None) or "none",
+    }
+    return [(name, str(value)) for name, value in said.items()]
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]], *, leading: int = 0) -> None:

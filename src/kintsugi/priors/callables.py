@@ -72,10 +72,10 @@ def denoiser_prior(
 ) -> ModelPrior:
     """``denoiser(x, sigma)``, the clean signal of a noisy one, as a prior: deepinv, k-diffusion, one's own.
 
-    x is (B, *shape) with white noise of standard deviation sigma (B,), both in the units of ``data_range`` (deepinv: (0,
-    1)). sigma_max: the largest the network knows. data_variance: of the data, in the same units; that of photographs if
-    None. A denoiser that was trained at few levels (DRUNet: up to about 0.2 of the range) is no generative model: start
-    samplers below its sigma_max.
+    x is (B, *shape) with white noise of standard deviation sigma (B,), both in the units of ``data_range``, which is
+    (0, 1) for deepinv. sigma_max: the largest the network knows. data_variance: of the data, in the same units; that of
+    photographs if None. A denoiser that was trained at few levels (DRUNet: up to about 0.2 of the range) is no
+    generative model: start samplers below its sigma_max.
     """
     low, high = data_range
     variance = 0.25 * ((high - low) / 2) ** 2 if data_variance is None else data_variance

@@ -7,9 +7,13 @@ An adapter says what the network predicts (``prediction.py``), along which path,
 
 With classifier-free guidance (Ho and Salimans, 2022) ``F = F_null + s (F_condition - F_null)``, two evaluations.
 
-A network that only knows certain noise levels is asked at the nearest, ``eta_k``, with ``z`` scaled as if it had that
-level, and its score is taken for that of ``eta``: ``D(z, eta) = z + (eta / eta_k)^2 (D(z, eta_k) - z)``, by Tweedie,
-``D = z + eta^2 grad log p``. docs/own-models.md has what that costs.
+A network that only knows certain noise levels is asked at the nearest, ``eta_k``, and what is held from there to
+``eta`` is the F of Karras et al. (2022), which varies least with the level (``c_in, c_skip, c_out`` of "edm"):
+
+    z' = z c_in(eta) / c_in(eta_k)    F = (D(z', eta_k) - c_skip(eta_k) z') / c_out(eta_k)
+    D(z, eta) = c_skip(eta) z + c_out(eta) F
+
+exact for white Gaussian data, and for ``eta = 0``. docs/own-models.md has what it costs.
 
 A network of data in another range than [-1, 1], ``x' = a x + b``, is asked with ``z' = a z + b`` at ``a eta``.
 """
@@ -134,17 +138,20 @@ class ModelPrior(Prior):
     def _denoise(self, z: Tensor, eta: Tensor) -> Tensor:
         """:meth:`denoise` in the units of the network; ``eta`` float64 on the CPU."""
         time, level = self.clock(eta)
+        if torch.equal(level, eta):
+            return self._ask(z, time, level)
+        here, there = (coefficients("edm", self.native, v, self._native_std) for v in (eta, level))
+        scaled = _rows(here[0] / there[0], z) * z
+        ratio = here[2] / there[2]
+        d = self._ask(scaled, time, level) - _rows(there[1], z) * scaled
+        return _rows(here[1], z) * z + _rows(ratio, z) * d
+
+    def _ask(self, z: Tensor, time: Tensor, level: Tensor) -> Tensor:
+        """``D(z, level)`` of a level that the network knows as ``time``."""
         # The network's own path, whatever path a sampler wants to see (with_path).
         c_in, c_skip, c_out = coefficients(self.prediction, self.native, level, self._native_std)
-
-        def rows(c: Tensor) -> Tensor:
-            return c.to(z).view(-1, *(1,) * (z.ndim - 1))
-
-        out = self._run((rows(c_in) * z).to(self._dtype(z)), time.to(z)).to(z)
-        if torch.equal(level, eta):
-            return rows(c_skip) * z + rows(c_out) * out
-        ratio = (eta / level) ** 2
-        return rows(1 + ratio * (c_skip - 1)) * z + rows(ratio * c_out) * out
+        out = self._run((_rows(c_in, z) * z).to(self._dtype(z)), time.to(z)).to(z)
+        return _rows(c_skip, z) * z + _rows(c_out, z) * out
 
     def _run(self, x: Tensor, time: Tensor) -> Tensor:
         condition = self.condition
@@ -173,6 +180,11 @@ class ModelPrior(Prior):
         other = copy.copy(self)
         other.condition = condition
         return other
+
+
+def _rows(c: Tensor, like: Tensor) -> Tensor:
+    """A number for each row of ``like``."""
+    return c.to(like).view(-1, *(1,) * (like.ndim - 1))
 
 
 def check_scale(scale: float) -> float:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
 from ..optional import optional
-from ..paths import Path
+from ..paths import VE, VP, DiscreteVP, FlowMatching, Path
 from .base import Vjp
-from .clock import Clock
+from .clock import Clock, Steps, clock_of
 from .model import ModelPrior
 from .prediction import Form, Prediction
 
@@ -76,3 +76,35 @@ class Session:
             feeds[said.name] = (value[0] if len(said.shape) == 0 else value).numpy()
         (out, *_) = self._session.run(None, feeds)
         return torch.from_numpy(out).to(x)
+
+
+def from_onnx(
+    file: str | os.PathLike[str],
+    *,
+    path: str | Path = "ve",
+    prediction: Prediction = "sample",
+    clock: Clock | Literal["t", "1-t", "eta", "log"] | float = "eta",
+    betas: Sequence[float] | None = None,
+    shape: Sequence[int | None] | None = None,
+    data_range: tuple[float, float] = (-1.0, 1.0),
+    data_variance: float | None = None,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+) -> OnnxPrior:
+    """An ONNX file as a prior; by default a denoiser ``(x, sigma)`` in [-1, 1].
+
+    path: "vp", "flow", "ve" or a path; with ``betas`` the one of these, whose clock is then the step. prediction,
+    clock: see :mod:`~kintsugi.priors.prediction` and :mod:`~kintsugi.priors.clock`.
+    """
+    if betas is not None:
+        discrete = DiscreteVP(tuple(betas))
+        path, clock = discrete, Steps(discrete)
+    words: dict[object, Path] = {"vp": VP(), "flow": FlowMatching(), "ve": VE()}
+    chosen = path if isinstance(path, Path) else words.get(path)
+    if chosen is None:
+        raise InvalidArgument("path", path, "'vp', 'flow', 've' or a path")
+    low, high = data_range
+    variance = 0.25 * ((high - low) / 2) ** 2 if data_variance is None else data_variance
+    return OnnxPrior(
+        file, chosen, prediction, clock_of(clock, chosen),
+        shape=shape, data_range=data_range, data_variance=variance, providers=providers,
+    )  # fmt: skip

@@ -30,6 +30,11 @@ class Sampler:
 
     name: ClassVar[str]
 
+    @property
+    def needs_vjp(self) -> bool:
+        """Whether the method differentiates the network, with these settings."""
+        return False
+
     def check(self, prior: Prior, problem: Problem) -> None:
         """Raise :class:`InvalidArgument` for what the method cannot do, before any network runs."""
 

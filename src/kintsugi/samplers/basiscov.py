@@ -51,6 +51,10 @@ class OptimalCovariance(Sampler):
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
         self._guidance()
 
+    @property
+    def needs_vjp(self) -> bool:
+        return self.jacobian
+
     def _guidance(self) -> BasisCovariance:
         return BasisCovariance(self.basis, self.jacobian, self.accuracy)
 

@@ -114,6 +114,10 @@ class CPiGDM(Sampler):
         check_type("jacobian", self.jacobian, bool, "True or False")
         check_type("path", self.path, (Path, type(None)), "a path or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return self.jacobian
+
     def check(self, prior: Prior, problem: Problem) -> None:
         if self.frozen == "velocity":
             (self.path or prior.path).velocity_form(torch.ones((), dtype=torch.float64))

@@ -80,6 +80,10 @@ class DFlow(Sampler):
         if self.solver not in ("midpoint", "euler"):
             raise InvalidArgument("solver", self.solver, "'midpoint' or 'euler'")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         path = FlowMatching()
         flow = Flow(prior.with_path(path), float(path.time(path.eta_max)), steps, self.solver == "midpoint")

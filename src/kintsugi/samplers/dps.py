@@ -56,6 +56,10 @@ class DPS(Sampler):
         check_type("solver", self.solver, Solver, "a solver")
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         schedule = self.schedule or Schedule(start="zero", eta=None, tau=1.0, end=None, grid="time")
         levels = schedule.levels(prior, steps)

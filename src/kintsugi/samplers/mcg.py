@@ -68,6 +68,10 @@ class MCG(Sampler):
         check_type("solver", self.solver, Solver, "a solver")
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def check(self, prior: Prior, problem: Problem) -> None:
         linear_operator(problem, "MCG")
 

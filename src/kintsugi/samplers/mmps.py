@@ -50,6 +50,10 @@ class MMPS(Sampler):
         check_type("solver", self.solver, Solver, "a solver")
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def _guidance(self) -> MMPSGuidance:
         return MMPSGuidance(self.iterations, self.tolerance, self.krylov)
 

@@ -75,6 +75,10 @@ class OTODE(Sampler):
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
         check_type("path", self.path, (Path, type(None)), "a path or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def check(self, prior: Prior, problem: Problem) -> None:
         linear_operator(problem, "OT-ODE")
 

@@ -53,6 +53,10 @@ class PiGDM(Sampler):
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
         check_type("path", self.path, (Path, type(None)), "a path or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def _guidance(self, problem: Problem, steps: int) -> PiGDMGuidance:
         w = pseudo_inverse_defaults(self.name, problem, steps)[0] if self.w is None else self.w
         return PiGDMGuidance(w=None if w == float("inf") else w)

@@ -76,6 +76,10 @@ class TDS(Sampler):
         check_number("floor", self.floor, lambda s: 0 < s < math.inf, "a positive number")
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         schedule = self.schedule or Schedule(start="zero", eta=20.0, end=0.02)
         levels = schedule.levels(prior, steps)

@@ -44,6 +44,10 @@ class TMPD(Sampler):
         check_type("solver", self.solver, Solver, "a solver")
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
+    @property
+    def needs_vjp(self) -> bool:
+        return True
+
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         schedule = self.schedule or FROM_NOISE
         return integrate(prior, problem, TMPDGuidance(self.floor), self.solver, schedule, steps, noise, report)

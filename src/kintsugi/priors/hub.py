@@ -1,0 +1,94 @@
+"""Getting models: from the Hugging Face hub, through its own cache and token, or from an address.
+
+Everything is looked up in the user's cache first. ``HF_HUB_OFFLINE=1`` keeps it at that. A revision pins what a name
+means; without one it is whatever the hub holds today.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import urllib.error
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from ..errors import InvalidArgument, InvalidFile
+from ..files import atomic_path
+from ..optional import optional
+
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether ``name`` has the form of a repository on the hub, "owner/name" or "owner/name:file"."""
+    repository, _, _ = name.partition(":")
+    return _NAME.fullmatch(repository) is not None
+
+
+def is_address(name: str) -> bool:
+    """Whether ``name`` is an https address."""
+    return name.startswith(("https://", "http://"))
+
+
+def hub_pipeline(name: str, revision: str | None, token: str | None, **settings: Any) -> Any:
+    """The diffusers pipeline of a repository. Errors: :class:`InvalidFile`, with what to do offline."""
+    diffusers = optional("diffusers", "diffusers", f"the model {name}")
+    try:
+        return diffusers.DiffusionPipeline.from_pretrained(name, revision=revision, token=token, **settings)
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidFile(name, _unreachable(name, error)) from error
+
+
+def hub_file(name: str, revision: str | None, token: str | None) -> Path:
+    """The file of "owner/name:file" in the user's cache. Errors: :class:`InvalidFile`."""
+    repository, _, file = name.partition(":")
+    hub = optional("huggingface_hub", "diffusers", f"the model {name}")
+    try:
+        return Path(hub.hf_hub_download(repository, file, revision=revision, token=token))
+    except (OSError, ValueError) as error:
+        raise InvalidFile(name, _unreachable(repository, error)) from error
+
+
+def download(address: str, sha256: str | None = None) -> Path:
+    """The file at ``address`` in torch's cache, with a progress bar; whole or not at all.
+
+    Errors: :class:`InvalidFile` where it cannot be had, or is not what ``sha256`` says.
+    """
+    import torch
+
+    if not address.startswith("https://"):
+        raise InvalidArgument("prior", address, "an https address")
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / Path(urlparse(address).path).name
+    if not target.is_file():
+        try:
+            with atomic_path(target) as temporary:
+                torch.hub.download_url_to_file(address, os.fspath(temporary), progress=True)
+                _check_digest(temporary, address, sha256)
+        except (urllib.error.URLError, OSError, TimeoutError) as error:
+            raise InvalidFile(
+                address, f"cannot be downloaded ({error}); fetch it on another machine and put it at {target}"
+            ) from error
+    elif sha256 is not None:
+        _check_digest(target, address, sha256)
+    return target
+
+
+def _check_digest(path: Path, address: str, sha256: str | None) -> None:
+    if sha256 is None:
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
+        raise InvalidFile(address, f"its SHA-256 is {digest}, not the {sha256} that is expected")
+
+
+def _unreachable(name: str, error: Exception) -> str:
+    said = " ".join(str(error).split())[:160]
+    return (
+        f"not in the cache, and not to be had from the hub ({said}); check the name, the token and the connection, or "
+        f"download it elsewhere (hf download {name} --local-dir DIR) and give the folder"
+    )

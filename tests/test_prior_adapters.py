@@ -199,7 +199,7 @@ def test_a_velocity_network_around_an_oracle_restores_to_the_exact_posterior() -
     mask, _ = operator("average")
     problem = Problem.simulate(gaussian.sample(1, torch.Generator().manual_seed(0)), mask, noise=0.1, seed=1)
     exact = gaussian.posterior(problem)
-    mine = kintsugi.restore(problem, prior, "mmps", steps=250, samples=600)
+    mine = kintsugi.restore(problem, prior, "mmps", steps=250, samples=600, batch=600)
     samples = mine.samples[0].flatten(1)
     truth = exact.mean[0].flatten()
     by_chance = float(exact.covariance.diagonal().sum() / 600) ** 0.5

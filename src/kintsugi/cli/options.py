@@ -121,13 +121,13 @@ def parse_noise(text: str | None) -> float | Literal["auto"] | None:
         raise InvalidArgument("noise", text, "a number from 0 to 1, or auto") from None
 
 
-def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` words as a dictionary; values are Python literals where they can be, else text."""
+def parse_assignments(pairs: Sequence[str], option: str = "set") -> dict[str, Any]:
+    """``key=value`` words of ``option`` as a dictionary; values are Python literals where they can be, else text."""
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
-            raise InvalidArgument("set", pair, "NAME=VALUE")
+            raise InvalidArgument(option, pair, "NAME=VALUE")
         try:
             settings[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

@@ -46,7 +46,21 @@ def restore(
     ] = None,
     samples: Annotated[int, typer.Option(help="How many different restorations to draw.", min=1)] = 1,
     seed: options.Seed = 0,
-    prior: Annotated[str, typer.Option(help="A model: a name of 'kintsugi priors', or a file.")] = "photo",
+    prior: Annotated[
+        str, typer.Option(help="A model: a name of 'kintsugi priors', a file, a folder, or owner/name on the hub.")
+    ] = "photo",
+    prior_settings: Annotated[
+        list[str] | None,
+        typer.Option("--prior-set", metavar="NAME=VALUE", help="What the model's file does not say; repeatable."),
+    ] = None,
+    label: Annotated[int | None, typer.Option(help="A class of the model, where it has classes.", min=0)] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the picture shows, for a model that takes text.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How much --label or --prompt is exaggerated; 1 is not at all.")
+    ] = None,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Overlapping windows, for a model of pictures of one size.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     compare: Annotated[bool, typer.Option("--compare", help="Also write OUT-compare.png: input and output.")] = False,
 ) -> None:
@@ -59,6 +73,7 @@ def restore(
     from .. import load_prior
     from .. import restore as run
     from ..images import losses, read_picture
+    from ..priors import Windows
     from ..tasks import prepare
     from . import outputs
 
@@ -77,7 +92,11 @@ def restore(
     target = _device(device)
     options.say(*picture.notes, *losses(picture, output))
 
-    model = load_prior(prior)
+    model = load_prior(prior, **options.parse_assignments(prior_settings or [], "prior-set"))
+    if label is not None or prompt is not None or guidance is not None:
+        model = model.with_condition(label=label, prompt=prompt, guidance_scale=guidance)
+    if windows:
+        model = Windows(model)
     problem = prepared.problem.with_rows(prepared.problem.y.to(target))
     result = _run_with_bar(run, problem, model, method, steps=steps, samples=samples, seed=seed)
     outputs.write(files, prepared, result, words.mask)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     if path.suffix == ".pkl":
         raise InvalidFile(path, _REFUSED.format("a plain pickle, as the EDM and StyleGAN codes write"))
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of an unusual protocol: they are read, or refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InvalidFile(path, _REFUSED.format(_reason(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AssertionError, UnicodeError, TypeError) as error:

@@ -41,9 +41,12 @@ def _adm(file: str, size: int, what: str, licence: str = "MIT", **options: Any) 
     return Known(_OPENAI + file, str(size), licence, path, what, options={"size": size, **options})
 
 
-def _flow(key: str, what: str) -> Known:
-    options = {"kind": "flow", "size": 256}
-    return Known(_DRIVE + key, "256", "not stated", "flow", f"{what}, rectified flow", by_hand=True, options=options)
+def _flow(key: str, what: str, centered: bool = True) -> Known:
+    return Known(
+        _DRIVE + key, "256", "not stated", "flow", f"{what}, rectified flow", by_hand=True,
+        data_range="[-1, 1]" if centered else "[0, 1]",
+        options={"kind": "flow", "size": 256, "centered": centered},
+    )  # fmt: skip
 
 
 KNOWN: Mapping[str, Known] = {
@@ -63,8 +66,8 @@ KNOWN: Mapping[str, Known] = {
     ),
     "celebahq-256-flow": _flow("1ryhuJGz75S35GEdWDLiq4XFrsbwPdHnF", "faces"),
     "afhq-cat-256-flow": _flow("1isc4Yl2Tj1ckjfSPCtCLQtZWpBqY5VUy", "cats"),
-    "lsun-bedroom-256-flow": _flow("1HUJ95q605YK4sH3yIysk8j3pNXALJi8t", "bedrooms"),
-    "lsun-church-256-flow": _flow("1lFG5y492wCTToox9MSTjYWw-WqCJqM5y", "churches"),
+    "lsun-bedroom-256-flow": _flow("1HUJ95q605YK4sH3yIysk8j3pNXALJi8t", "bedrooms", centered=False),
+    "lsun-church-256-flow": _flow("1lFG5y492wCTToox9MSTjYWw-WqCJqM5y", "churches", centered=False),
     "ddpm-cifar10": Known("google/ddpm-cifar10-32", "32", "Apache-2.0", "VP, linear betas", "DDPM, CIFAR-10"),
     "ddpm-celebahq": Known("google/ddpm-celebahq-256", "256", "Apache-2.0", "VP, linear betas", "DDPM, faces"),
     "ddpm-bedroom": Known("google/ddpm-bedroom-256", "256", "Apache-2.0", "VP, linear betas", "DDPM, bedrooms"),

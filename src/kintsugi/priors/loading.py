@@ -39,7 +39,7 @@ from .windows import Windows
 
 FORMAT = 1
 # Modules with ``recognises(state)`` and ``load(state, **options)``, in the order in which they are asked.
-FAMILIES = ("adm", "ncsnpp")
+FAMILIES = ("adm", "edm_adm", "ncsnpp", "edm_song")
 
 
 def load_prior(
@@ -82,7 +82,7 @@ def load_prior(
         for slot in ("network", "net"):
             if isinstance(getattr(prior, slot, None), nn.Module):
                 setattr(prior, slot, torch.compile(getattr(prior, slot)))
-    return Windows(prior, 32 if windows is True else windows) if windows is not False else prior
+    return Windows(prior, None if windows is True else windows) if windows is not False else prior
 
 
 def _slice_attention(network: object) -> None:

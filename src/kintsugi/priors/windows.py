@@ -23,15 +23,17 @@ from .wrappers import Wrapped
 class Windows(Wrapped):
     """``inner``, which knows images of ``inner.shape`` (C, H, W) only, for images of any height and width.
 
-    ``overlap``: pixels that neighbouring windows share at least.
+    ``overlap``: pixels that neighbouring windows share at least; a quarter of a window if None.
     """
 
-    def __init__(self, inner: Prior, overlap: int = 32) -> None:
+    def __init__(self, inner: Prior, overlap: int | None = None) -> None:
         super().__init__(inner)
         shape = inner.shape
         if shape is None or len(shape) != 3 or shape[1] is None or shape[2] is None:
             raise InvalidArgument("prior", shape, "a prior for images of one size; this one takes any")
         self.window = (shape[1], shape[2])
+        if overlap is None:
+            overlap = min(self.window) // 4
         if not 0 <= overlap < min(self.window):
             raise InvalidArgument("overlap", overlap, f"a number of pixels from 0 to {min(self.window) - 1}")
         self.overlap = overlap

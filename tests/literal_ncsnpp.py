@@ -227,6 +227,8 @@ class LiteralNCSNpp(nn.Module):
             p.data = torch.randn(p.shape, generator=generator) / math.sqrt(fan_in)
             if "GroupNorm" in name and name.endswith("weight"):
                 p.data += 1
+            if name == "all_modules.0.W":
+                p.data *= 32  # standard deviation 16
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         c, m, k = self.config, self.all_modules, 0

@@ -8,7 +8,7 @@ the keys. What they do not tell, the published configurations have in common: ev
 |---|---|---|
 | rectified flow: CIFAR-10 (DDPM++), CelebA-HQ, AFHQ cat | flow | True |
 | rectified flow: LSUN bedroom and church | flow | False |
-| score-SDE VP: CIFAR-10, continuous time (DDPM++, NCSN++) | vp | True |
+| score-SDE VP and sub-VP: CIFAR-10, continuous time (DDPM++, NCSN++) | vp, subvp | True |
 | score-SDE VE, continuous time: CIFAR-10, FFHQ, CelebA-HQ, LSUN | ve | False |
 
 ``centered``: data in [-1, 1] in training, and in [0, 1] otherwise; there the noise levels count double in [-1, 1].
@@ -16,22 +16,43 @@ the keys. What they do not tell, the published configurations have in common: ev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument, is_whole
 from ..paths import VE, VP, FlowMatching, Path
 from .clock import Clock, Level, Time
-from .ncsnpp_net import Kind
 from .prediction import Prediction
 from .unet2d import Converted, UNetPrior, UNetSpec
 
-KINDS = ("flow", "vp", "ve")
+Trained = Literal["flow", "vp", "subvp", "ve"]
 SIGMA_MAX: Mapping[int, float] = {4: 50.0, 7: 348.0, 8: 1348.0}
 """Of VE, by the number of levels: CIFAR-10, faces of 256 pixels (LSUN has 378 and 380), faces of 1024."""
+
+
+@dataclass(frozen=True)
+class SubVP(Path):
+    """``alpha`` of the VP path with ``B(t)``, and ``sigma = 1 - alpha^2``: ``eta = 2 sinh(B / 2)``."""
+
+    vp: VP = VP()
+
+    @property
+    def eta_max(self) -> float:  # type: ignore[override]
+        return float(self.eta(1.0))
+
+    def eta(self, t: float | Tensor) -> Tensor:
+        return 2 * torch.sinh(torch.log1p(self.vp.eta(t) ** 2) / 2)
+
+    def time(self, eta: float | Tensor) -> Tensor:
+        return self.vp.time(torch.expm1(2 * _half(eta).asinh()).sqrt())
+
+    def alpha_of_eta(self, eta: float | Tensor) -> Tensor:
+        return torch.exp(-_half(eta).asinh())
 
 
 def recognises(state: Mapping[str, Any]) -> bool:
@@ -61,24 +82,30 @@ def ema_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return state | dict(zip(trained, shadow, strict=True))
 
 
+def averaged(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The averaged weights of ``content`` where it is a training checkpoint, or else ``state``."""
+    ema = content.get("ema")
+    return ema_state(content) if isinstance(ema, Mapping) and "shadow_params" in ema else dict(state)
+
+
 def convert(
     state: Mapping[str, Tensor],
     *,
-    kind: Kind = "flow",
+    kind: Trained = "flow",
     fir: bool | None = None,
     skip_rescale: bool = True,
     centered: bool | None = None,
 ) -> Converted:
     """The network of a state, and its weights.
 
-    kind: see :class:`~kintsugi.priors.ncsnpp_net.NCSNpp`. fir: whether images are resampled with the filter; by itself
+    kind: how it was trained, see the table of this module. fir: whether images are resampled with the filter; by itself
     where the image or the output passes beside the network. skip_rescale: whether residual sums are divided by sqrt 2.
     centered: whether the data were in [-1, 1]; by itself for all but "ve".
 
     Errors: :class:`InvalidArgument` for another network.
     """
-    if kind not in KINDS:
-        raise InvalidArgument("kind", kind, f"one of {', '.join(KINDS)}")
+    if kind not in get_args(Trained):
+        raise InvalidArgument("kind", kind, f"one of {', '.join(get_args(Trained))}")
     if not recognises(state):
         raise InvalidArgument("state", ", ".join(list(state)[:4]), "weights called all_modules.0... of NCSN++")
     weights = _stripped(state)
@@ -90,14 +117,15 @@ def convert(
         fir = layout["progressive"] != "none" or layout["progressive_input"] != "none"
     if centered is None:
         centered = kind != "ve"
-    config = layout | {"kind": kind, "fir": fir, "skip_rescale": skip_rescale, "centered": centered}
+    asked = "vp" if kind == "subvp" else kind
+    config = layout | {"kind": asked, "fir": fir, "skip_rescale": skip_rescale, "centered": centered}
     return Converted(UNetSpec(config, network="ncsnpp"), weights)
 
 
 def load(
     state: Mapping[str, Tensor],
     *,
-    kind: Kind = "flow",
+    kind: Trained = "flow",
     size: int | None = None,
     fir: bool | None = None,
     skip_rescale: bool = True,
@@ -111,7 +139,7 @@ def load(
     """A state as a prior. ``kind``, ``fir``, ``skip_rescale`` and ``centered`` as in :func:`convert`.
 
     size: of the images; None leaves it free. sigma_max: the highest noise of "ve", in units of its data; by itself
-    that of the published models of so many levels. beta_min, beta_max: of "vp". data_variance: in [-1, 1].
+    that of the published models of so many levels. beta_min, beta_max: of "vp" and "subvp". data_variance: in [-1, 1].
     """
     converted = convert(state, kind=kind, fir=fir, skip_rescale=skip_rescale, centered=centered)
     config = converted.spec.config
@@ -124,8 +152,8 @@ def load(
         path = FlowMatching()
         prediction: Prediction = "velocity"
         clock: Clock = Time(path, -999.0, 999.0)
-    elif kind == "vp":
-        path = VP(beta_min, beta_max)
+    elif kind in ("vp", "subvp"):
+        path = VP(beta_min, beta_max) if kind == "vp" else SubVP(VP(beta_min, beta_max))
         prediction, clock = "epsilon", Time(path, 999.0)
     else:
         path = VE(SIGMA_MAX.get(levels, 50.0) if sigma_max is None else sigma_max)
@@ -143,6 +171,10 @@ def load(
     )
 
 
+def _half(eta: float | Tensor) -> Tensor:
+    return torch.as_tensor(eta, dtype=torch.float64) / 2
+
+
 def _stripped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the prefix of ``DataParallel``, and without the noise levels, which are not used."""
     out = {str(name).removeprefix("module."): value for name, value in state.items()}
@@ -153,27 +185,24 @@ def _layout(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """What the keys and shapes tell of :class:`~kintsugi.priors.ncsnpp_net.NCSNpp`'s configuration."""
     shapes: dict[int, dict[str, tuple[int, ...]]] = {}
     for name, value in state.items():
-        _, index, rest = name.split(".", 2)
-        if not index.isdecimal():
+        match = re.fullmatch(r"all_modules\.(\d+)\.(.+)", name)
+        if match is None:
             raise InvalidArgument("state", name, "all_modules.N... with a number N")
-        shapes.setdefault(int(index), {})[rest] = tuple(value.shape)
+        shapes.setdefault(int(match[1]), {})[match[2]] = tuple(value.shape)
     layers = [shapes[n] for n in sorted(shapes)]
     words = [_word(layer) for layer in layers]
     fourier = words[0] == "fourier"
     first = 3 if fourier else 2
-    width, channels = layers[first].get("weight", (0, 0))[:2] if len(layers) > first else (0, 0)
-    residual = [layer for layer, word in zip(layers, words, strict=True) if word == "block"]
     # Only blocks that resample have a convolution beside them though they leave the width as it is.
-    made = [layer["Conv_0.weight"] for layer in residual]
-    steps = [shape[0] == shape[1] and "Conv_2.weight" in layer for shape, layer in zip(made, residual, strict=True)]
-    plain = [n for n, word in enumerate(words) if word == "block"]
-    plain = [n for n, step in zip(plain, steps, strict=True) if not step]
-    levels = sum(steps) // 2 + 1
+    found = [n for n, word in enumerate(words) if word == "block"]
+    plain = [n for n in found if "Conv_2.weight" not in layers[n] or len(set(layers[n]["Conv_0.weight"][:2])) == 2]
+    levels = (len(found) - len(plain)) // 2 + 1
     # b blocks a level down, b + 1 up, and two in the middle.
     blocks, over = divmod(len(plain) - 2 - levels, 2 * levels)
-    if over or blocks < 1 or width == 0 or words[first : first + 2] != ["conv", "block"]:
+    if over or blocks < 1 or words[first : first + 2] != ["conv", "block"]:
         said = f"layers that are {', '.join(f'{words.count(w)} {w}' for w in sorted(set(words)))}"
         raise InvalidArgument("state", said, "a U-Net with as many blocks on every level")
+    width, channels = layers[first]["weight"][:2]
     starts = [plain[level * blocks] for level in range(levels)]
     return {
         "channels": channels,
@@ -183,14 +212,8 @@ def _layout(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "attention": tuple(level for level, n in enumerate(starts) if words[n + 1] == "attention"),
         "fourier": fourier,
         "progressive": "output_skip" if words.count("norm") > 1 else "none",
-        "progressive_input": _beside(words),
+        "progressive_input": next((w for w in ("input_skip", "residual") if w in words), "none"),
     }
-
-
-def _beside(words: list[str]) -> str:
-    """How the image passes beside the network: what follows a block that halves it."""
-    behind = [later for now, later in pairwise(words) if now == "block" and later in ("input_skip", "residual")]
-    return behind[0] if behind else "none"
 
 
 def _word(layer: Mapping[str, tuple[int, ...]]) -> str:

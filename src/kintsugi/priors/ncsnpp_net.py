@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +65,8 @@ class NCSNpp(nn.Module):
         super().__init__()
         if kind not in get_args(Kind):
             raise InvalidArgument("kind", kind, f"one of {', '.join(get_args(Kind))}")
+        if progressive_input == "residual" and not fir:
+            raise InvalidArgument("fir", fir, "True with a learned pyramid of the input")
         self.kind, self.width, self.blocks, self.attention = kind, width, blocks, tuple(attention)
         self.progressive, self.progressive_input = progressive, progressive_input
         self.fourier, self.centered = fourier, centered
@@ -121,7 +123,7 @@ class NCSNpp(nn.Module):
     def _raw(self, x: Tensor, time: Tensor, class_labels: Tensor | None = None) -> Tensor:
         """The layers alone; ``time`` is what the embedding is of."""
         modules = iter(self.all_modules)
-        emb: Tensor = next(modules)(time) if self.fourier else sinusoids(time, self.width)
+        emb: Tensor = (next(modules)(time) if self.fourier else sinusoids(time, self.width)).to(x)
         if class_labels is not None:
             classes = self.label.in_features
             emb = emb + self.label(F.one_hot(class_labels, classes).to(emb) * math.sqrt(classes))
@@ -250,11 +252,22 @@ class Resample(nn.Module):
 
 
 class Fourier(nn.Module):
-    """Sines and cosines of random frequencies ``W``, which are not trained."""
+    """Sines and cosines of random frequencies ``W``, which are not trained.
+
+    They stay in single precision: in half precision, phases of some hundreds would be off by a radian.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.W = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.register_buffer("W", torch.zeros(width))
+
+    W: Tensor
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        frequencies = self.W
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.W = frequencies.to(self.W.device)
+        return self
 
     def forward(self, time: Tensor) -> Tensor:
         phase = 2 * math.pi * time[:, None] * self.W

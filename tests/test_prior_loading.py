@@ -62,7 +62,7 @@ def test_options_are_those_of_the_family(tmp_path: Path) -> None:
     path = checkpoint(tmp_path)
     cosine = kintsugi.load_prior(path, **WORDS, schedule="cosine")
     assert cosine.path != kintsugi.load_prior(path, **WORDS).path
-    with pytest.raises(InvalidArgument, match="shedule: expected an option of .* family 'adm': size, "):
+    with pytest.raises(InvalidArgument, match=r"shedule: expected an option of .* family 'adm': size, "):
         kintsugi.load_prior(path, **WORDS, shedule="cosine")
     with pytest.raises(InvalidArgument, match="size"):
         kintsugi.load_prior(path)

@@ -193,7 +193,7 @@ def test_sampler_settings(photo: Path, model: Path, tmp_path: Path) -> None:
         (["-t", "denoise", "--sampler", "magic"], "error: sampler: "),
         (["-t", "denoise", "--prior", "magic"], "error: prior: "),
         (["-t", "denoise", "--prior", "none.safetensors"], "error: none.safetensors: no such model file"),
-        (["-t", "denoise", "--prior", "{small}"], "small.png: not a readable safetensors file"),
+        (["-t", "denoise", "--prior", "{small}"], "small.png: not a model"),
         (["-t", "denoise", "--device", "toaster"], "error: device: "),
         (["-t", "denoise", "-o", "{folder}/none/a.png"], "error: output: "),
         (["-t", "denoise", "-o", "{folder}/a.xyz"], "error: output: "),

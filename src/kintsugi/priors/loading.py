@@ -153,6 +153,9 @@ def _from_file(path: Path, options: Mapping[str, Any]) -> Prior:
         if isinstance(header, Mapping) and header.get("architecture") in FAMILIES:
             return _load_family(header["architecture"], tensors, {**header.get("options", {}), **options})
         return from_state(checkpoint.state_of(tensors, path), path, options)
+    known = (".safetensors", ".onnx", *checkpoint.PICKLED)
+    if path.exists() and path.suffix not in (*known, ".pkl"):
+        raise InvalidFile(path, f"not a model; expected a folder, or a file that ends in {', '.join(known)}")
     return from_state(checkpoint.read_checkpoint(path), path, options)
 
 

@@ -20,8 +20,8 @@ COLOUR = (3, 12, 10)
 # Forwards and VJPs a step, of the methods that take the same number at each.
 COSTS = {
     **dict.fromkeys(("kintsugi", "ddnm", "ddnmplus", "ddrm", "diffpir", "cm4ir", "reddiff", "ddim", "optcov"), (1, 0)),
-    **dict.fromkeys(("pnpflow", "flowdps", "flowchef"), (1, 0)),
-    **dict.fromkeys(("cpigdm", "cpigfm", "pigdm", "pigfm", "dps", "mcg", "otode"), (1, 1)),
+    **dict.fromkeys(("pnpflow", "flowdps", "flowchef", "resample", "latino"), (1, 0)),
+    **dict.fromkeys(("cpigdm", "cpigfm", "pigdm", "pigfm", "dps", "mcg", "otode", "psld"), (1, 1)),
     "tmpd": (1, 2),
 }
 VARYING = {"mmps", "sitcom", "dflow", "repaint", "daps", "tds"}

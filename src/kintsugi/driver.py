@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from .errors import InvalidArgument, is_whole
 from .noise import RowNoise
+from .operators.latent import Decoded
 from .operators.realview import to_complex
 from .priors import load_prior
 from .priors.base import Prior
+from .priors.latent import LatentPrior
 from .priors.wrappers import Counted, Counter, Tiled
 from .problem import Problem
-from .samplers import Sampler, make_sampler
+from .samplers import Sampler, available_samplers, make_sampler
 
 Progress = Callable[[int, int], None]
 
@@ -82,7 +84,8 @@ def restore(
     ----------
     problem: what was measured and how; ``problem.y`` decides device and dtype. Complex signals are to the prior twice
         as many real channels; noise that is not white and Gaussian is whitened, and ``notes`` says so.
-    prior: a model, or the name or file of one (:func:`kintsugi.load_prior`).
+    prior: a model, or the name or file of one (:func:`kintsugi.load_prior`). One of latents is measured through its
+        decoder, and its samples are decoded.
     sampler: a method, or the name of one; ``settings`` replace its defaults.
     steps: noise levels visited; one network evaluation each.
     seed: sample j of image i depends on (seed, i, j) alone, not on what stands beside it in a batch.
@@ -114,11 +117,16 @@ def restore(
     problem = problem.on_real()
     _check_channels(prior, problem)
     prior.check()
-    method.check(prior, problem.whitened())
+    if method.needs_vjp and not prior.has_vjp:
+        others = ", ".join(name for name in available_samplers() if not make_sampler(name).needs_vjp)
+        raise InvalidArgument("sampler", method.name, f"one that works without gradients of the network: {others}")
+    method.check(prior, _as_known(prior, problem.whitened()))
 
     y = problem.batch
     prior = prior.to(y.device)
     counter = Counter()
+    if isinstance(prior, LatentPrior):
+        tile = None
     seen: Prior = Counted(Tiled(prior, tile) if tile is not None and y.ndim == 4 else prior, counter)
     size = batch or _default_batch(problem)
     groups = 1 if problem.model is None else len(y)
@@ -128,6 +136,7 @@ def restore(
     with _bar(progress, chunks * steps) as report, torch.no_grad():
         for index, (keys, part) in enumerate(_parts(problem, samples, size)):
             noise = RowNoise([(seed, i, j) for i, j in keys])
+            part = _as_known(prior, part)
 
             def step_done(done: int, total: int, index: int = index) -> None:
                 report(index * total + done, chunks * total)
@@ -171,14 +180,29 @@ def _notes(problem: Problem) -> tuple[str, ...]:
     return (f"{name} noise treated as Gaussian, with the variance that the readings imply",)
 
 
+def _as_known(prior: Prior, problem: Problem) -> Problem:
+    """The problem of what the prior is a model of: through the decoder, of latents."""
+    if not isinstance(prior, LatentPrior):
+        return problem
+    return replace(problem, operator=Decoded(problem.operator, prior.autoencoder))
+
+
 def _check_channels(prior: Prior, problem: Problem) -> None:
     shape = problem.operator.in_shape
+    if isinstance(prior, LatentPrior):
+        images = prior.autoencoder.image_shape
+        if shape != images:
+            raise InvalidArgument("operator", tuple(shape), f"images of the prior's size, {images}")
+        return
     if prior.shape is None:
         return
     fits = len(prior.shape) == len(shape) and all(p is None or p == n for p, n in zip(prior.shape, shape, strict=True))
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in prior.shape)
-        raise InvalidArgument("operator", tuple(shape), f"signals of the prior's shape ({wanted})")
+        expected = f"signals of the prior's shape ({wanted})"
+        if len(prior.shape) == len(shape) == 3 and prior.shape[0] in (None, shape[0]):
+            expected += "; other sizes in overlapping windows: load_prior(..., windows=True)"
+        raise InvalidArgument("operator", tuple(shape), expected)
 
 
 def _default_batch(problem: Problem) -> int:

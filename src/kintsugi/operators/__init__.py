@@ -10,6 +10,7 @@ from .covariance import StationaryCovariance
 from .demosaic import X_TRANS, Bayer, Mosaic
 from .jpeg import JPEG
 from .kernels import bicubic_kernel, gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
+from .latent import Decoded
 from .linear import Bicubic, BlockAverage, Blur, Grey, Identity
 from .linearized import Linearized, local_operator
 from .matrix import Matrix
@@ -52,6 +53,7 @@ __all__ = [
     "Coils",
     "ColourMatrix",
     "Crop",
+    "Decoded",
     "FanBeamCT",
     "FromDeepinv",
     "FromFunction",

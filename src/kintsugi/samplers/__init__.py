@@ -22,13 +22,16 @@ from .dps import DPS
 from .flowchef import FlowChef
 from .flowdps import FlowDPS
 from .kintsugi import Kintsugi
+from .latino import LATINO
 from .mcg import MCG
 from .mmps import MMPS
 from .otode import OTODE
 from .pigdm import PiGDM, PiGFM
 from .pnpflow import PnPFlow
+from .psld import PSLD
 from .reddiff import REDdiff
 from .repaint import RePaint
+from .resample import ReSample
 from .schedule import Schedule
 from .sitcom import SITCOM
 from .tds import TDS
@@ -61,6 +64,9 @@ _METHODS: tuple[type[Sampler], ...] = (
     OptimalCovariance,
     DAPS,
     TDS,
+    PSLD,
+    ReSample,
+    LATINO,
 )
 _SAMPLERS: dict[str, type[Sampler]] = {cls.name: cls for cls in _METHODS}
 
@@ -93,9 +99,11 @@ __all__ = [
     "DDNM",
     "DDRM",
     "DPS",
+    "LATINO",
     "MCG",
     "MMPS",
     "OTODE",
+    "PSLD",
     "SITCOM",
     "TDS",
     "TMPD",
@@ -114,6 +122,7 @@ __all__ = [
     "PnPFlow",
     "REDdiff",
     "RePaint",
+    "ReSample",
     "Sampler",
     "Schedule",
     "about",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from kintsugi.errors import InvalidArgument
 from kintsugi.paths import VE, VP, FlowMatching
 from kintsugi.priors.ncsnpp import SubVP, averaged, convert, ema_state, load, recognises
-from kintsugi.priors.unet2d import UNetPrior, UNetSpec
+from kintsugi.priors.unet2d import UNetPrior
 from literal_ncsnpp import Config, LiteralNCSNpp
 
 # The widths of the published models are multiples of these: (1, 2, 2, 2) of DDPM++, (1, 1, 2, ...) of CelebA-HQ.
@@ -232,14 +231,6 @@ def test_pure_noise_and_clean_data_have_finite_answers() -> None:
         z = noise(CELEBA).float()
         assert prior.denoise(1e5 * z, torch.tensor([1e5, 1e5])).isfinite().all()
         torch.testing.assert_close(prior.denoise(z, torch.zeros(2)), z, rtol=1e-5, atol=1e-5)
-
-
-def test_a_spec_survives_json() -> None:
-    converted = convert(LiteralNCSNpp(CELEBA).state_dict())
-    net = UNetSpec(**json.loads(json.dumps(converted.spec.to_dict()))).build()
-    net.load_state_dict(dict(converted.state))
-    x, time = noise(CELEBA).float(), torch.tensor([30.0, 900.0])
-    assert torch.equal(net(x, time), load(LiteralNCSNpp(CELEBA).state_dict()).network(x, time))
 
 
 def training_checkpoint(net: LiteralNCSNpp, mean: LiteralNCSNpp) -> dict[str, Any]:

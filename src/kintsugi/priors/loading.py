@@ -174,7 +174,9 @@ def convert(
 ) -> None:
     """Write a checkpoint as ``.safetensors`` that :func:`load_prior` reads without options, whole or not at all.
 
-    The weights keep the names of their own code. ``options`` are stored with them. It is loaded once to make sure.
+    The weights keep the names of their own code; matrices and kernels are stored in ``dtype``, ``options`` beside them.
+    What is to be written is loaded once before, to make sure.
+
     Errors: those of :func:`load_prior`.
     """
     source, target = Path(source), Path(target)
@@ -193,9 +195,14 @@ def convert(
     family, state = _recognise(content, source)
     _load_family(family, state, options)
     header = {"format": FORMAT, "architecture": family, "options": options, "source": source.name}
-    weights = {k: (v.to(dtype) if v.is_floating_point() else v).contiguous().clone() for k, v in state.items()}
+    weights = {name: _stored(value, dtype) for name, value in state.items()}
     with atomic_path(target) as temporary:
         save_file(weights, temporary, metadata={"kintsugi": json.dumps(header)})
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Matrices and kernels in ``dtype``; vectors as they are, among them the frequencies of Fourier features."""
+    return (value.to(dtype) if value.is_floating_point() and value.ndim > 1 else value).contiguous().clone()
 
 
 def _recognise(content: Mapping[str, Any], path: object) -> tuple[str, dict[str, Tensor]]:
@@ -221,7 +228,8 @@ def _module(family: str) -> Any:
 
 def _pipeline(pipe: Any, options: Mapping[str, Any]) -> Prior:
     """The adapter for a pipeline, by what it is made of."""
-    module = ".stable" if hasattr(pipe, "vae") else ".diffusers"
+    latent = ".stable" if hasattr(pipe, "text_encoder") else ".dit"
+    module = latent if hasattr(pipe, "vae") else ".diffusers"
     adapter = import_module(module, __package__).from_pipeline
     _check_options(adapter, options, type(pipe).__name__)
     return adapter(pipe, **options)

@@ -1,13 +1,13 @@
 """diffusers' ``UNet2DModel`` for the checkpoints of others: built from a configuration and a few changes.
 
-Architectures that differ from it in a number only (ADM-128's four heads at every width, the residual sums of score-SDE
-divided by sqrt 2) are not copied here: the model is built, and the number is set on its modules.
+Architectures that differ from it in a number only (ADM-128's four heads at every width, ADM-512's wider sinusoids of the
+time) are not copied here: the model is built, and the number is set on its modules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -24,20 +24,14 @@ class UNetSpec:
 
     network: diffusers' or our NCSN++. config: its arguments. The rest is for ``UNet2DModel``.
 
-    heads: of every attention, instead of a fixed width of each. rescale: what every residual block and attention
-    divides its sum by. time_channels: of the sinusoids of the time, instead of as many as the first level is wide
-    (ADM-512 has twice as many).
+    heads: of every attention, instead of a fixed width of each. time_channels: of the sinusoids of the time, instead
+    of as many as the first level is wide (ADM-512 has twice as many).
     """
 
     config: Mapping[str, Any]
     heads: int | None = None
-    rescale: float | None = None
     time_channels: int | None = None
     network: Literal["UNet2DModel", "ncsnpp"] = "UNet2DModel"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON would hold it."""
-        return asdict(self) | {"config": dict(self.config)}
 
     def build(self) -> nn.Module:
         """The network with the weights it is born with."""
@@ -46,16 +40,11 @@ class UNetSpec:
         diffusers = optional("diffusers", "diffusers", "a checkpoint of this kind")
         net = diffusers.UNet2DModel(**self.config)
         for module in net.modules():
-            kind = type(module).__name__
-            if kind == "Attention" and self.heads is not None:
+            if type(module).__name__ == "Attention" and self.heads is not None:
                 width = module.to_q.out_features
                 if width % self.heads:
                     raise InvalidArgument("heads", self.heads, f"a divisor of the width {width}")
                 module.heads, module.scale = self.heads, (width // self.heads) ** -0.5
-            if self.rescale is not None and kind == "Attention":
-                module.rescale_output_factor = self.rescale
-            if self.rescale is not None and kind == "ResnetBlock2D":
-                module.output_scale_factor = self.rescale
         if self.time_channels is not None:
             net.time_proj.num_channels = self.time_channels
             net.time_embedding.linear_1 = nn.Linear(self.time_channels, net.time_embedding.linear_1.out_features)
@@ -71,7 +60,7 @@ class Converted:
 
 
 class UNetPrior(ModelPrior):
-    """A converted checkpoint as a prior, in float32, on the CPU, frozen; what ``kintsugi convert`` saves.
+    """A converted checkpoint as a prior, in float32, on the CPU, frozen.
 
     Arguments beyond ``converted`` are those of :class:`ModelPrior`. Errors: :class:`InvalidArgument` where the weights
     do not fit the network.
@@ -84,5 +73,4 @@ class UNetPrior(ModelPrior):
         except RuntimeError as error:
             raise InvalidArgument("checkpoint", " ".join(str(error).split()), "weights that fit the network") from error
         super().__init__(net, *args, **settings)
-        self.spec = converted.spec
         self.eval().requires_grad_(False)

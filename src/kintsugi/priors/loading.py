@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
-from . import checkpoint, hub
+from . import checkpoint, hub, kdiffusion
 from .base import Prior
 from .embedded import available_priors
 from .known import KNOWN, Known
@@ -152,6 +152,9 @@ def _from_file(path: Path, options: Mapping[str, Any]) -> Prior:
             return load_model(path)
         if isinstance(header, Mapping) and header.get("architecture") in FAMILIES:
             return _load_family(header["architecture"], tensors, {**header.get("options", {}), **options})
+        if kdiffusion.recognises(metadata):
+            _check_options(kdiffusion.load, options, "a model of k-diffusion")
+            return kdiffusion.load(checkpoint.state_of(tensors, path), metadata, **options)
         return from_state(checkpoint.state_of(tensors, path), path, options)
     known = (".safetensors", ".onnx", *checkpoint.PICKLED)
     if path.exists() and path.suffix not in (*known, ".pkl"):

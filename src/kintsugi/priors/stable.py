@@ -190,7 +190,7 @@ class _Packed(nn.Module):
     def forward(self, x: Tensor, time: Tensor, *, encoder_hidden_states: Tensor, **words: Tensor) -> Tensor:
         b, c, height, width = x.shape
         h, w = height // 2, width // 2
-        tokens = x.view(b, c, h, 2, w, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w, 4 * c)
+        tokens = x.reshape(b, c, h, 2, w, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w, 4 * c)
         rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
         places = torch.stack((torch.zeros_like(rows), rows, columns), -1).view(h * w, 3)
         (out,) = self.net(
@@ -202,7 +202,7 @@ class _Packed(nn.Module):
             return_dict=False,
             **words,
         )
-        return out.view(b, h, w, c, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+        return out.reshape(b, h, w, c, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
 
 
 # --- what the pipelines share -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """diffusers' ``UNet2DModel`` for the checkpoints of others: built from a configuration and a few changes.
 
-Architectures that differ from it in a number only (ADM-128's four heads at every width, ADM-512's wider sinusoids of the
-time) are not copied here: the model is built, and the number is set on its modules.
+Architectures that differ from it in a number only (ADM-128's four heads at every width, ADM-512's wider sinusoids of
+the time) are not copied here: the model is built, and the number is set on its modules.
 """
 
 from __future__ import annotations

@@ -231,8 +231,7 @@ def _module(family: str) -> Any:
 
 def _pipeline(pipe: Any, options: Mapping[str, Any]) -> Prior:
     """The adapter for a pipeline, by what it is made of."""
-    latent = ".stable" if hasattr(pipe, "text_encoder") else ".dit"
-    module = latent if hasattr(pipe, "vae") else ".diffusers"
+    module = ".stable" if hasattr(pipe, "vae") else ".diffusers"
     adapter = import_module(module, __package__).from_pipeline
     _check_options(adapter, options, type(pipe).__name__)
     return adapter(pipe, **options)

@@ -227,9 +227,9 @@ def pipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return out
 
 
-def prior_of(pipes: dict[str, Any], name: str, **settings: Any) -> LatentPrior:
+def prior_of(pipes: dict[str, Any], name: str, size: tuple[int, int] = (16, 16)) -> LatentPrior:
     with others_warnings():
-        return from_pipeline(pipes[name], **{"size": (16, 16), **settings} if "d" not in name[:1] else settings)
+        return from_pipeline(pipes[name], size=size)
 
 
 # --- what the networks are asked --------------------------------------------------------------------------------------
@@ -496,16 +496,23 @@ def test_conditions(pipes: dict[str, Any]) -> None:
     assert bowl.network is prior.network
     # Nothing to exaggerate without a prompt.
     assert conditioned(prior, guidance_scale=3.0).evaluations == 1
-    for name, words in {
-        "label": {"label": 3},
-        "prompt": {"prompt": 3},
-        "guidance_scale": {"guidance_scale": -1},
-    }.items():
-        with pytest.raises(InvalidArgument, match=f"^{name}: "):
+    refused: tuple[dict[str, Any], ...] = ({"label": 3}, {"prompt": 3}, {"guidance_scale": -1})
+    for words in refused:
+        with pytest.raises(InvalidArgument, match=f"^{next(iter(words))}: "):
             prior.with_condition(**words)
     z, eta = at(prior, 1.0)
     with torch.no_grad():
         assert float((bowl.denoise(z, eta) - prior.denoise(z, eta)).abs().max()) > 1e-3
+
+
+def test_half_precision(pipes: dict[str, Any]) -> None:
+    """Networks in bfloat16, measurements and samples in float32."""
+    torch.manual_seed(0)
+    with others_warnings():
+        prior = from_pipeline(stable().to(torch.bfloat16)).with_condition(prompt=PROMPT)
+    problem = Problem(torch.zeros(1, 3, 8, 8), BlockAverage((3, 16, 16), 2), 0.05)
+    for sampler in ("psld", "latino"):
+        assert kintsugi.restore(problem, prior, sampler, steps=2).samples.dtype == torch.float32
 
 
 def test_sizes(pipes: dict[str, Any]) -> None:

@@ -160,7 +160,6 @@ def test_marginal_likelihood_recovers_width_and_noise_and_does_not_collapse() ->
         assert sharp.cost > found.history[-1].cost + 100  # "no blur" is worse by a factor of e^100
 
 
-@pytest.mark.slow
 def test_em_finds_the_maximum_of_the_exact_marginal_likelihood() -> None:
     """On a Gaussian prior the two agree up to Monte Carlo and the few steps of the sampler; from either side."""
     shape = (3, 48, 48)
@@ -174,7 +173,6 @@ def test_em_finds_the_maximum_of_the_exact_marginal_likelihood() -> None:
         assert em.noise == pytest.approx(math.exp(best.log_sigma), rel=0.02)
 
 
-@pytest.mark.slow
 def test_width_of_a_blurred_photograph() -> None:
     x = photograph()
     shape = tuple(x.shape[1:])
@@ -187,7 +185,6 @@ def test_width_of_a_blurred_photograph() -> None:
     assert found.restoration.samples.shape == (1, 1, *shape)
 
 
-@pytest.mark.slow
 def test_motion_of_a_blurred_photograph() -> None:
     x = photograph()
     shape = tuple(x.shape[1:])

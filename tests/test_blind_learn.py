@@ -58,7 +58,6 @@ def test_widths_lengths_and_gains(boundary: Any, count: int) -> None:
     assert found.operator.out_shape == shape
 
 
-@pytest.mark.slow
 def test_a_gamma_curve_by_a_network(tmp_path: Path) -> None:
     x = pictures(8)
     found = learn(x, gamma(x), steps=400, seed=1)

@@ -515,6 +515,17 @@ def test_half_precision(pipes: dict[str, Any]) -> None:
         assert kintsugi.restore(problem, prior, sampler, steps=2).samples.dtype == torch.float32
 
 
+def test_an_autoencoder_that_overflows_in_half_precision_stays_in_single(tmp_path: Path) -> None:
+    pipe = stable()
+    pipe.vae.register_to_config(force_upcast=True)
+    pipe.save_pretrained(tmp_path)
+    with others_warnings():
+        prior = kintsugi.load_prior(tmp_path, dtype=torch.float16, size=(16, 16))
+    assert isinstance(prior, LatentPrior)
+    assert next(prior.network.parameters()).dtype == torch.float16  # type: ignore[union-attr]
+    assert next(prior.autoencoder.parameters()).dtype == torch.float32
+
+
 def test_sizes(pipes: dict[str, Any]) -> None:
     with others_warnings():
         assert from_pipeline(pipes["stable"]).autoencoder.image_shape == (3, 16, 16)

@@ -34,6 +34,7 @@ from . import checkpoint, hub, kdiffusion
 from .base import Prior
 from .embedded import available_priors
 from .known import KNOWN, Known
+from .latent import LatentPrior
 from .network import load_model
 from .windows import Windows
 
@@ -77,7 +78,9 @@ def load_prior(
         _slice_attention(getattr(prior, "network", None))
     if channels_last:
         prior = prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    prior = prior.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    # Pipelines were read in ``dtype``, but for an autoencoder that overflows in it.
+    prior = prior.to(device=device, dtype=None if isinstance(prior, LatentPrior) else dtype)
+    prior = prior.eval().requires_grad_(False)
     if compile:
         for slot in ("network", "net"):
             if isinstance(getattr(prior, slot, None), nn.Module):

@@ -143,6 +143,32 @@ def test_nearest_asks_only_for_steps_that_were_trained_and_is_exact_there() -> N
     torch.testing.assert_close(prior.denoise(z, between), oracle.denoise(z, between), rtol=0, atol=0.02)
 
 
+def test_nearest_is_exact_for_white_data_at_every_level() -> None:
+    """What is held between levels is constant there; also beyond the trained levels."""
+    white = GaussianPrior(SHAPE, 0.25 * torch.eye(16, dtype=torch.float64))
+    network = Disguised(white, ddpm(linear_betas(40)), "epsilon")
+    path = DiscreteVP(tuple(linear_betas(40).tolist()))
+    prior = ModelPrior(network, path, "epsilon", Steps(path, "nearest"), shape=SHAPE, data_variance=0.25)
+    levels = torch.tensor([0.01, 0.3, 0.5, 3.0, 2 * path.eta_max], dtype=torch.float64)
+    z = randn(5, *SHAPE) * (1 + levels.view(-1, 1, 1, 1))
+    torch.testing.assert_close(prior.denoise(z, levels), white.denoise(z, levels), rtol=1e-9, atol=1e-9)
+
+
+def test_between_two_levels_f_is_held() -> None:
+    """The module's formula, written out for data that are not white."""
+    oracle, path = mixture(), DiscreteVP(tuple(linear_betas(40).tolist()))
+    s2 = 0.3
+    prior = ModelPrior(
+        Disguised(oracle, ddpm(linear_betas(40)), "epsilon"), path, "epsilon", Steps(path, "nearest"), data_variance=s2
+    )
+    near = path.eta(7 / 40)
+    eta, z = 1.02 * near, randn(1, *SHAPE)
+    scaled = z * ((s2 + near**2) / (s2 + eta**2)) ** 0.5
+    f = (oracle.denoise(scaled, near[None]) - s2 / (s2 + near**2) * scaled) / (s2**0.5 * near) * (s2 + near**2) ** 0.5
+    expected = s2 / (s2 + eta**2) * z + s2**0.5 * eta / (s2 + eta**2) ** 0.5 * f
+    torch.testing.assert_close(prior.denoise(z, eta[None]), expected, rtol=0, atol=1e-8)
+
+
 def test_below_the_first_step_nothing_is_invented() -> None:
     """At eta = 0 a measurement of the signal itself is the signal."""
     prior = wrapped("ddpm epsilon", mixture())
@@ -376,6 +402,27 @@ def test_windows_of_a_pointwise_denoiser_are_exact(size: tuple[int, int], overla
     torch.testing.assert_close(d, exact.detach())
     torch.testing.assert_close(pull(v), torch.autograd.grad(exact, leaf, v)[0])
     torch.testing.assert_close(pull(v), pull(v))
+
+
+class Places(Prior):
+    """Answers with the place of a pixel in its window."""
+
+    shape = (1, 1, 4)
+
+    def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+        return torch.arange(4.0).to(z).expand_as(z)
+
+
+def test_windows_that_disagree_are_blended() -> None:
+    """Windows at 0 and 2, weights that fall to a third over an overlap of two pixels: [2/3, 1/3] against [1/3, 2/3]."""
+    prior = Windows(Places(), 0)
+    assert prior.denoise(randn(1, 1, 1, 8), torch.ones(1)).flatten().tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    wide = Places()
+    wide.shape = (1, 4, 4)
+    blended = Windows(wide, 2).denoise(randn(1, 1, 4, 6), torch.ones(1))[0, 0, 0]
+    third = 1 / 3
+    expected = [0, 1, (2 * 2 * third + 0 * third), (3 * third + 1 * 2 * third), 2, 3]
+    torch.testing.assert_close(blended, torch.tensor(expected, dtype=torch.float64))
 
 
 def test_windows_refuse_what_they_cannot_do() -> None:

@@ -207,6 +207,10 @@ def test_a_converted_file_loads_without_options(tmp_path: Path) -> None:
     }
     convert(path, target, **WORDS)
     assert target.stat().st_size < 0.6 * path.stat().st_size
+    with safe_open(target, framework="pt") as file:
+        tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+    # Matrices in half precision; vectors, where the frequencies of Fourier features would suffer, in full.
+    assert {(t.ndim > 1, t.dtype) for t in tensors} == {(True, torch.float16), (False, torch.float32)}
     torch.testing.assert_close(
         at(kintsugi.load_prior(target)), at(kintsugi.load_prior(path, **WORDS)), rtol=0.02, atol=0.02
     )

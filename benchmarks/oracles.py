@@ -360,6 +360,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "optimisation at each level": ("#8c564b", ("diffpir", "sitcom", "flowdps", "daps", "pnpflow")),
     "optimisation of one image": ("#e377c2", ("reddiff", "dflow")),
     "several particles": ("#17becf", ("tds",)),
+    "made for latents": ("#ff9896", ("psld", "resample", "latino")),
     "no measurement": ("#bcbd22", ("ddim",)),
 }
 OTHER = ("other", "#7f7f7f")

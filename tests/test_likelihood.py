@@ -11,7 +11,7 @@ from torch import Tensor
 
 import kintsugi
 from kintsugi.errors import InvalidArgument
-from kintsugi.likelihood import NoiseModel, Poisson, PoissonGaussian
+from kintsugi.likelihood import NoiseModel, Poisson, PoissonGaussian, estimated_mean
 from kintsugi.operators import Blur, Clip, Identity, Mask, StationaryCovariance, dense_matrix, gaussian_kernel
 from kintsugi.priors import GaussianPrior, StationaryPrior
 from kintsugi.problem import Problem
@@ -70,6 +70,21 @@ def test_whitened_noise_is_white_with_the_stated_deviation(model: NoiseModel) ->
     correlation = torch.corrcoef(residual[:, 2].flatten(1).T) - torch.eye(48, dtype=torch.float64)
     # 1128 correlations of 2000 draws, the largest about 3.5 / sqrt(2000).
     assert float(correlation.abs().max()) < 0.09
+
+
+def test_the_estimate_behind_the_weights_is_lees_filter() -> None:
+    """By loops over pixels: the mean of the neighbours inside, and the reading where they vary more than noise does."""
+    generator = torch.Generator().manual_seed(0)
+    model = Poisson(gain=0.1)
+    y = model.sample(torch.rand(1, 1, 6, 7, generator=generator, dtype=torch.float64).round(), generator)
+    found = estimated_mean(y, model)[0, 0]
+    for i in range(6):
+        for j in range(7):
+            window = y[0, 0, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3]
+            mean, spread = window.mean(), window.var(correction=0)
+            noise = float(model.variance(mean))
+            expected = mean + max(0.0, 1 - noise / float(spread)) * (y[0, 0, i, j] - mean)
+            assert float(found[i, j]) == pytest.approx(float(expected), abs=1e-12)
 
 
 def test_denoising_takes_white_noise_of_the_mean_variance() -> None:
@@ -158,7 +173,6 @@ def posterior_mean(prior: GaussianPrior, problem: Problem, draws: int = 40_000) 
     return (weights @ points).view(1, *SHAPE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["kintsugi", "ddnm"])
 @pytest.mark.parametrize(("photons", "dark"), [(50, -0.4), (200, -0.9)])
 def test_photon_counts_come_close_to_the_exact_posterior(sampler: str, photons: int, dark: float) -> None:

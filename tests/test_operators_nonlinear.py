@@ -459,7 +459,6 @@ def test_jpeg_after_a_decimation_is_a_chain() -> None:
 # --- restorations -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operator", "gain"),
     [(JPEG((3, 64, 64), 10, codec="pillow"), 0.5), (Quantise((3, 64, 64), 3), 1.0), (HDR((3, 64, 64)), 4.0)],
@@ -473,7 +472,6 @@ def test_the_default_sampler_improves_on_the_pseudo_inverse(operator: Intervals,
     assert psnr(restored.clamp(-1, 1), x) > psnr(operator.pinv(y), x) + gain
 
 
-@pytest.mark.slow
 def test_phase_retrieval_is_recognised() -> None:
     """Four coded patterns, RED-diff from the spectral start: 38 dB; 30 is a picture that one knows at sight."""
     x = read_picture(data_path("lighthouse.png")).pixels[None, :, 30:94, 70:134]

@@ -238,7 +238,6 @@ def test_the_bound_of_the_rejection_holds() -> None:
     assert best - least < phase.MARGIN
 
 
-@pytest.mark.slow
 def test_phase_retrieval_against_a_long_markov_chain() -> None:
     """4000 random walks of Metropolis, that also try the mirror images; nothing shared but the numbers of the prior."""
     here = known("phase")

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kintsugi.errors import InvalidArgument
-from kintsugi.paths import VE, VP, DiscreteVP, FlowMatching, Path, noise_levels
+from kintsugi.paths import VE, VP, DiscreteVP, FlowMatching, Path, Rescaled, noise_levels
 
 DDPM = DiscreteVP(tuple(np.linspace(1e-4, 0.02, 1000)))
 FOUR_STEPS = DiscreteVP((0.1, 0.3, 0.2, 0.6))
 PATHS = {"vp": VP(), "vp-flat": VP(2.0, 2.0), "ddpm": DDPM, "four": FOUR_STEPS, "flow": FlowMatching(), "ve": VE()}
+PATHS["rescaled"] = Rescaled(VP(), 0.5)
 TIMES = torch.cat((torch.tensor([1e-6, 1e-4, 1 / 1000, 1 / 4]), torch.linspace(0.005, 0.999, 173))).double()
 
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
@@ -28,6 +29,15 @@ def test_time_is_the_inverse_of_eta(path: Path) -> None:
     assert eta.dtype == torch.float64
     torch.testing.assert_close(path.time(eta), TIMES, rtol=1e-12, atol=0)
     torch.testing.assert_close(path.eta(path.time(eta)), eta, rtol=1e-11, atol=0)
+
+
+def test_a_rescaled_path_is_that_of_the_signal_in_other_units() -> None:
+    """``x' = x / 2 + 1/2`` with noise ``eta'`` is ``x`` with noise ``2 eta'``."""
+    path, t = Rescaled(VP(), 0.5), torch.tensor([0.1, 0.6], dtype=torch.float64)
+    torch.testing.assert_close(path.eta(t), 2 * VP().eta(t))
+    torch.testing.assert_close(path.alpha(t), VP().alpha(t))
+    torch.testing.assert_close(path.alpha_of_eta(path.eta(t)), VP().alpha(t))
+    assert path.eta_max == 2 * VP().eta_max
 
 
 @every_path

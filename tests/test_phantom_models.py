@@ -62,7 +62,6 @@ def test_the_spectrum_of_errors_is_that_of_the_errors(name: str) -> None:
     assert 0.35 * expected < float(error.square().mean()) < 1.2 * expected
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("phantom-ct", 26.0), ("phantom-mri", 31.0)])
 def test_seven_tenths_missing(name: str, least: float) -> None:
     x = slices(name, 3)
@@ -71,7 +70,6 @@ def test_seven_tenths_missing(name: str, least: float) -> None:
     assert psnr(kintsugi.restore(problem, name).mean, x) > least
 
 
-@pytest.mark.slow
 def test_a_quarter_of_k_space() -> None:
     """What a quarter of the lines of k-space leaves out, the model puts in: 2 dB and more above zero filling."""
     x = slices("phantom-mri", 3)

@@ -142,7 +142,6 @@ def test_progress_ends_at_its_total(name: str) -> None:
     assert {total for _, total in seen} == {len(seen)}
 
 
-@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_steps(name: str) -> None:
     """Signals alive while the network runs, at the fourth step and at the last of 24: nothing may pile up."""
     shape = (2, 35, 50)

@@ -253,7 +253,6 @@ def test_the_seed_matters(straight: tuple[NetworkPrior, Path], pictures: Path, t
     assert not torch.equal(other.net.stem.weight, straight[0].net.stem.weight)
 
 
-@pytest.mark.slow
 def test_training_lowers_the_loss(pictures: Path, tmp_path: Path) -> None:
     """A few seconds on smooth pictures; what the network is given for free is the Wiener filter of white data."""
     config = replace(

@@ -549,3 +549,36 @@ def test_mistakes_are_named(mistake: str) -> None:
     named, make = MISTAKES[mistake]
     with pytest.raises(InvalidArgument, match=named):
         make()
+
+
+@pytest.mark.parametrize("m", [256, 257, 300])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_eigenvectors_by_halves(m: int, symmetric: bool) -> None:
+    """A large matrix that is the same from both ends, even and odd, and one that is not: rebuilt from its basis."""
+    from kintsugi.operators.eigenbasis import Eigenbasis
+
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(m, m, generator=generator, dtype=torch.float64) / m**0.5
+    matrix = root @ root.T
+    if symmetric:
+        matrix = 0.5 * (matrix + matrix.flip(0, 1))
+    basis = Eigenbasis(matrix)
+    assert basis._mirrored == symmetric
+    for dim, shape in ((2, (2, 1, m, 3)), (3, (2, 1, 3, m))):
+        u = torch.randn(shape, generator=generator, dtype=torch.float64)
+        there = basis.along(u, dim)
+        torch.testing.assert_close(basis.along(there, dim, back=True), u, rtol=0, atol=2e-5)
+        torch.testing.assert_close(there.norm(), u.norm(), rtol=1e-6, atol=0)
+        values = basis.values.view(-1, *(1,) * (3 - dim))
+        expected = (matrix @ u.movedim(dim, -2)).movedim(-2, dim) if dim == 2 else u @ matrix
+        torch.testing.assert_close(basis.along(values * there, dim, back=True), expected, rtol=0, atol=2e-5)
+
+
+def test_a_large_resize_by_halves_is_that_of_its_dense_matrix() -> None:
+    operator = Resize((1, 430, 8), (301, 5))
+    y = torch.randn(1, 1, 301, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows, columns = (Resize((1, n, 1), (k, 1)) for n, k in ((430, 301), (8, 5)))
+    first, second = (dense_matrix(r) for r in (rows, columns))
+    gram = torch.kron(first @ first.T, second @ second.T)
+    expected = torch.linalg.solve(0.3 * gram + 0.01 * torch.eye(len(gram)).double(), y.flatten())
+    torch.testing.assert_close(operator.solve(0.3, 0.01, y).flatten(), expected, rtol=0, atol=2e-3)

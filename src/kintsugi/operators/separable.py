@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgument
 from .base import Function, LinearOperator, check_shape, restricted_all, signal_shape, total
+from .eigenbasis import Eigenbasis
 
 ROWS = 64
 
@@ -109,16 +110,9 @@ class Separable(LinearOperator):
         return grams
 
     @cached_property
-    def _spectra(self) -> list[tuple[Tensor, Tensor] | None]:
-        """Eigenvalues (m,) and orthonormal eigenvectors (m, m) of each axis's Gram matrix, float64."""
-        spectra: list[tuple[Tensor, Tensor] | None] = []
-        for gram in self._grams:
-            if gram is None:
-                spectra.append(None)
-            else:
-                values, vectors = torch.linalg.eigh(gram)
-                spectra.append((values.clamp_min(0), vectors))
-        return spectra
+    def _bases(self) -> list[Eigenbasis | None]:
+        """The eigenvectors of each axis's Gram matrix."""
+        return [None if gram is None else Eigenbasis(gram) for gram in self._grams]
 
     @cached_property
     def _single(self) -> float | None:
@@ -138,17 +132,15 @@ class Separable(LinearOperator):
     def eigenvalues(self, like: Tensor) -> Tensor:
         """Of ``A A^T``: the outer product over axes, broadcasting to the measurement's space."""
         lam = like.new_ones((1,) * (len(self.in_shape) - 1))
-        for axis, spectrum in enumerate(self._spectra):
-            if spectrum is not None:
-                lam = lam * spectrum[0].to(like).view(*(-1 if i == axis else 1 for i in range(lam.ndim)))
+        for axis, basis in enumerate(self._bases):
+            if basis is not None:
+                lam = lam * basis.values.to(like).view(*(-1 if i == axis else 1 for i in range(lam.ndim)))
         return lam
 
     def rotate(self, u: Tensor, back: bool = False) -> Tensor:
         """``u`` (B, *out_shape) in the eigenbasis of ``A A^T``, or ``back`` from it."""
-        for axis, spectrum in enumerate(self._spectra):
-            if spectrum is not None:
-                vectors = spectrum[1].to(u)
-                u = _along(vectors if back else vectors.T, u, axis + 2)
+        for axis, basis in enumerate(self._bases):
+            u = u if basis is None else basis.along(u, axis + 2, back)
         return u
 
     def gram(self, h: Function, u: Tensor) -> Tensor:
@@ -166,9 +158,3 @@ class Separable(LinearOperator):
 
     def settings(self) -> dict[str, Any]:
         return {"axes": [None if b is None else list(b.shape) for b in self._there]}
-
-
-def _along(matrix: Tensor, x: Tensor, dim: int) -> Tensor:
-    if dim == x.ndim - 1:
-        return x @ matrix.T
-    return (matrix @ x.reshape(*x.shape[: dim + 1], -1)).view(*x.shape[:dim], len(matrix), *x.shape[dim + 1 :])

@@ -219,6 +219,8 @@ class LinearOperator(Operator):
     def pinv(self, y: Tensor) -> Tensor:
         """The pseudo-inverse ``A^+ y`` at the operator's cut-off; shape (B, *in_shape)."""
         check_shape("y", y, self.out_shape, self.out_complex, self.batch)
+        if self.flat is not None:
+            return self._adjoint(y if self.flat == 1 else y / self.flat)
         return self.lift(lambda lam: (lam.reciprocal(),), (), y)
 
     def project(self, x: Tensor) -> Tensor:

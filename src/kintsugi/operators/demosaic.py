@@ -48,18 +48,18 @@ class Mosaic(LinearOperator):
         self.out_shape = (1, *size)
         repeats = [-(-n // t) for n, t in zip(size, pattern.shape, strict=True)]
         seen = self.tile.repeat(repeats)[tuple(slice(n) for n in size)]
-        self._seen = torch.stack([seen == channel for channel in range(channels)])
-        self._mask = Mask(self._seen, self.in_shape)
+        self._weights = torch.stack([seen == channel for channel in range(channels)]).float()
+        self._mask = Mask(self._weights, self.in_shape)
 
     def _forward(self, x: Tensor) -> Tensor:
-        seen = self._seen.to(x.device)
-        y = x[:, :1]
-        for channel in range(1, len(seen)):
-            y = torch.where(seen[channel], x[:, channel : channel + 1], y)
-        return y.clone() if len(seen) == 1 else y
+        weights = self._weights.to(x)
+        y = x[:, :1] * weights[0]
+        for channel in range(1, len(weights)):
+            y.addcmul_(x[:, channel : channel + 1], weights[channel])
+        return y
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return torch.where(self._seen.to(y.device), y, 0.0)
+        return y * self._weights.to(y)
 
     @property
     def flat(self) -> float | None:

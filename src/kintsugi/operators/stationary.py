@@ -163,9 +163,8 @@ class Stationary(LinearOperator):
             lam = torch.tensor(self._flat, dtype=torch.float64)
             scales = restricted_all(h, lam, threshold)
             return total(float(s) * u for s, u in zip(scales, us, strict=True))
-        if self._transfer is None:  # colours alone, the same at every frequency
-            mixes = [(self._basis * value) @ self._basis.T for value in restricted_all(h, self._colours, threshold)]
-            return total(torch.einsum("oc,bc...->bo...", m.to(u), u) for m, u in zip(mixes, us, strict=True))
+        if self._transfer is None:
+            return _mixed(self._mixes_of(h), us)
         lam = self._eigenvalues.to(us[0])
         basis = None
         if self._mixes and len(self._colours) > 1:
@@ -176,17 +175,27 @@ class Stationary(LinearOperator):
         values = restricted_all(h, lam, threshold)
         return self.diagonal(values, basis, us)
 
+    def _mixes_of(self, h: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        """``h_i`` of the colours' Gram matrix, where colours are all there is: the same at every frequency."""
+        values = restricted_all(h, self._colours, self.cutoff**2 * self._top)
+        return [(self._basis * value) @ self._basis.T for value in values]
+
     def lift(self, h: Callable[[Tensor], Sequence[Tensor]], xs: Sequence[Tensor], y: Tensor) -> Tensor:
-        if self._transfer is None or self._mixes or max(self.factor) > 1:
+        blur_alone = self._transfer is not None and not self._mixes
+        colours_alone = self._transfer is None and self._flat is None
+        if max(self.factor) > 1 or not (blur_alone or colours_alone):
             return super().lift(h, xs, y)
-        # A blur: everything is a product in Fourier, and only what comes and goes is transformed.
         for name, values, shape in (*(("x", x, self.in_shape) for x in xs), ("y", y, self.out_shape)):
             check_shape(name, values, shape)
+        if colours_alone:
+            *on_signals, on_data = (self.colour.T @ m for m in self._mixes_of(h))
+            return _mixed([*(m @ self.colour for m in on_signals), on_data], [*xs, y])
+        # A blur: everything is a product in Fourier, and only what comes and goes is transformed.
         dims = spatial(y)
         lam = self._eigenvalues.to(y)
-        *on_signals, on_data = restricted_all(h, lam, self.cutoff**2 * self._top)
-        out = torch.fft.rfftn(y, dim=dims).mul_(on_data * self._complex_transfer(y).conj())
-        for value, x in zip(on_signals, xs, strict=True):
+        *with_signals, with_data = restricted_all(h, lam, self.cutoff**2 * self._top)
+        out = torch.fft.rfftn(y, dim=dims).mul_(with_data * self._complex_transfer(y).conj())
+        for value, x in zip(with_signals, xs, strict=True):
             out += torch.fft.rfftn(x, dim=dims).mul_(value * lam)
         return torch.fft.irfftn(out, s=self.size, dim=dims)
 
@@ -241,6 +250,11 @@ class Stationary(LinearOperator):
         values, basis = normal
         floor = torch.finfo(r.dtype).eps * float(values.max())
         return self.diagonal((1 / (values + max(sigma2, floor)),), basis, (r,))
+
+
+def _mixed(matrices: Sequence[Tensor], us: Sequence[Tensor]) -> Tensor:
+    """``sum_i m_i u_i`` over channels."""
+    return total(torch.einsum("oc,bc...->bo...", m.to(u), u) for m, u in zip(matrices, us, strict=True))
 
 
 def kernel_transfer(kernel: Tensor, size: Sequence[int], centre: Sequence[float] | None = None) -> Tensor:

@@ -9,6 +9,7 @@ Hadamard transform is a Kronecker product of small ones, applied as matrices: a 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -26,7 +27,7 @@ def dct(x: Tensor, dim: int) -> Tensor:
     """The orthonormal DCT-II along ``dim``."""
     n = x.shape[dim]
     x = x.movedim(dim, -1)
-    turned = torch.fft.rfft(torch.cat((x[..., ::2], x[..., 1::2].flip(-1)), -1)).mul_(_weights(n, x))
+    turned = torch.fft.rfft(torch.cat((x[..., ::2], x[..., 1::2].flip(-1)), -1)).mul_(_weights(n, x.dtype, x.device))
     # c_k is the real part, and c_{n-k} minus the imaginary part, of the same number.
     return torch.cat((turned.real, turned.imag[..., 1 : (n + 1) // 2].flip(-1).neg_()), -1).movedim(-1, dim)
 
@@ -39,7 +40,7 @@ def idct(c: Tensor, dim: int) -> Tensor:
     turned = c.new_zeros((*c.shape[:-1], half, 2))
     turned[..., 0] = c[..., :half]
     turned[..., 1:, 1] = c[..., n - half + 1 :].flip(-1)  # c_{n-k}, and 0 for k = 0
-    spectrum = torch.view_as_complex(turned).conj() * _weights(n, c).reciprocal()
+    spectrum = torch.view_as_complex(turned).conj() * _weights(n, c.dtype, c.device).reciprocal()
     folded = torch.fft.irfft(spectrum, n=n)
     x = torch.empty_like(folded)
     x[..., ::2] = folded[..., : (n + 1) // 2]
@@ -47,12 +48,13 @@ def idct(c: Tensor, dim: int) -> Tensor:
     return x.movedim(-1, dim)
 
 
-def _weights(n: int, like: Tensor) -> Tensor:
+@functools.lru_cache(maxsize=16)
+def _weights(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """``s_k exp(-i pi k / 2n)`` for k = 0 ... n/2."""
     k = torch.arange(n // 2 + 1, dtype=torch.float64)
     scale = torch.where(k == 0, torch.ones_like(k), 2.0).div(n).sqrt()
     phased = torch.polar(scale, -math.pi * k / (2 * n))
-    return phased.to(like.device, like.dtype.to_complex())
+    return phased.to(device, dtype.to_complex())
 
 
 def hadamard(x: Tensor, dim: int) -> Tensor:

@@ -90,4 +90,5 @@ from . import restore  # noqa: E402, F401, I001
 from . import degrade  # noqa: E402, F401
 from . import describe  # noqa: E402, F401
 from . import convert  # noqa: E402, F401
+from . import bench  # noqa: E402, F401
 from . import train  # noqa: E402, F401

@@ -1,0 +1,73 @@
+"""The folder of a run: one Parquet file a row, written whole or not at all, and locks that two workers respect.
+
+suite.json            the suite, checked
+rows/ID.parquet       a row; what is there is finished
+locks/ID              held by the worker that computes it; the system lets go of it when a worker dies, however
+images/ID.png         on request, with truth-IMAGE.png and y-PROBLEM-IMAGE.png
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import InvalidFile
+from ..files import atomic_path
+from ..optional import optional
+
+
+class Store:
+    """The run in ``folder``, which is made. Errors: :class:`InvalidFile` where it holds the run of another suite."""
+
+    def __init__(self, folder: Path, suite: Mapping[str, Any]) -> None:
+        self.folder = folder
+        for name in ("rows", "locks", "images"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        stated = folder / "suite.json"
+        text = json.dumps(suite, indent=1, sort_keys=True, default=str)
+        if stated.exists() and stated.read_text() != text:
+            raise InvalidFile(folder, "it holds the run of another suite, or of this one before it was changed")
+        if not stated.exists():
+            with atomic_path(stated) as temporary:
+                temporary.write_text(text)
+
+    def finished(self) -> set[str]:
+        """The ids of the rows that are there."""
+        return {path.stem for path in row_files(self.folder)}
+
+    @contextmanager
+    def claim(self, id: str) -> Iterator[bool]:
+        """Whether this row is ours to compute: nobody is at it, and it is not finished."""
+        lock = FileLock(self.folder / "locks" / id)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield not (self.folder / "rows" / f"{id}.parquet").exists()
+        finally:
+            lock.release()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """A finished row, by its ``id``."""
+        arrow = optional("pyarrow", "bench", "a benchmark")
+        parquet = optional("pyarrow.parquet", "bench", "a benchmark")
+        for left in (self.folder / "rows").glob(f".{row['id']}.*"):  # by a worker that was killed while it wrote
+            left.unlink(missing_ok=True)
+        with atomic_path(self.folder / "rows" / f"{row['id']}.parquet") as temporary:
+            parquet.write_table(arrow.Table.from_pylist([dict(row)]), temporary)
+
+    def image(self, name: str) -> Path:
+        """Where the picture ``name`` is kept."""
+        return self.folder / "images" / f"{name}.png"
+
+
+def row_files(folder: Path) -> list[Path]:
+    """The finished rows of a run; what a killed worker was writing has another name."""
+    return sorted((folder / "rows").glob("[!.]*.parquet"))

@@ -1,0 +1,202 @@
+"""What a benchmark compares: a grid, read from YAML and checked before anything runs.
+
+    name: photo
+    priors: [photo]
+    images: {folder: KODAK, scale: 0.5, crop: 96, limit: 24}
+    problems:
+      - {name: sr4, operator: bicubic, factor: 4}
+      - {name: box, operator: box, size: 32, noise: 0.05}
+    samplers:
+      - kintsugi
+      - {name: cpigdm, settings: {w: 15.0}, steps: [3, 5]}
+    steps: [3, 5, 10, 20]
+    seeds: [0]
+    metrics: [psnr, ssim, consistency]
+
+Every combination of prior, image, problem, sampler, number of steps and seed is a row. Instead of ``images`` and
+``problems`` there may be ``oracles``: problems whose posterior is known (:mod:`kintsugi.oracles`), which bring their
+own prior. ``noise`` is the standard deviation in the units of the data, [-1, 1].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..errors import InvalidArgument, InvalidFile
+from ..oracles import available_oracles
+from ..samplers import available_samplers, make_sampler
+from .problems import ProblemSpec
+
+Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Images(_Strict):
+    """Pictures of a folder, in the order of their names: reduced by ``scale``, and of that the ``crop`` in the middle.
+
+    ``folder`` None: the pictures that come with the package. ``limit``: the first so many.
+    """
+
+    folder: Path | None = None
+    scale: float = Field(1.0, gt=0, le=1)
+    crop: int | None = Field(None, ge=8)
+    limit: int | None = Field(None, ge=1)
+
+
+class SamplerSpec(_Strict):
+    """A method, settings that replace its defaults, and its own numbers of steps; ``label`` is its name in tables."""
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    steps: Steps | None = None
+    label: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _exists(self) -> SamplerSpec:
+        if self.name not in available_samplers():
+            raise ValueError(f"sampler {self.name!r}: expected one of {', '.join(available_samplers())}")
+        try:
+            make_sampler(self.name, **self.settings)
+        except (InvalidArgument, TypeError) as error:
+            raise ValueError(f"sampler {self.name!r}: {error}") from error
+        return self
+
+    @property
+    def shown(self) -> str:
+        """Its name in tables."""
+        words = ", ".join(f"{k}={v}" for k, v in self.settings.items())
+        return self.label or (f"{self.name} ({words})" if words else self.name)
+
+
+class Suite(_Strict):
+    """A benchmark; see the module."""
+
+    name: str = Field(pattern=r"^[\w-]+$")
+    title: str = ""
+    priors: list[str] = Field(default_factory=lambda: ["photo"], min_length=1)
+    images: Images | None = None
+    problems: list[ProblemSpec] = Field(default_factory=list)
+    oracles: list[str] = Field(default_factory=list)
+    samplers: list[SamplerSpec] = Field(min_length=1)
+    steps: Steps
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [0], min_length=1)
+    samples: int = Field(1, ge=1)
+    metrics: list[str] = Field(default_factory=list)
+    keep_images: bool = False
+
+    @field_validator("oracles")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        wrong = [name for name in names if name not in available_oracles()]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r}: expected some of {', '.join(available_oracles())}")
+        return names
+
+    @model_validator(mode="after")
+    def _whole(self) -> Suite:
+        if bool(self.problems) == bool(self.oracles):
+            raise ValueError("expected either problems (on images) or oracles")
+        if self.oracles and (self.images or self.metrics):
+            raise ValueError("oracles have no images, and their own metrics: mean, spread, sliced, modes")
+        if self.oracles and self.samples < 2:
+            raise ValueError("samples: oracles need at least 2, since a distance is between distributions")
+        for what in ([p.name for p in self.problems], [s.shown for s in self.samplers], self.priors, self.seeds):
+            if len(set(what)) < len(what):
+                raise ValueError(f"the same twice: {what}")
+        return self
+
+
+def load_suite(path: Path, images: Path | None = None) -> Suite:
+    """Read and check a suite: a file, or the name of one that comes with the package.
+
+    ``images``: a folder, instead of the suite's own. Errors: :class:`InvalidFile` that names the entry.
+    """
+    path = suite_path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise InvalidFile(path, f"not a readable suite ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(content, dict):
+        raise InvalidFile(path, "not a suite: expected names and values")
+    if images is not None and isinstance(content.get("images", {}), dict):
+        content["images"] = {**content.get("images", {}), "folder": str(images)}
+    try:
+        return Suite.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "suite"
+        raise InvalidFile(path, f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def suite_path(path: Path) -> Path:
+    """``path``, or the file of the suite of that name in the package."""
+    shipped = {file.stem: file for file in sorted((Path(__file__).parent / "suites").glob("*.yaml"))}
+    if not path.exists() and str(path) in shipped:
+        return shipped[str(path)]
+    if not path.is_file():
+        raise InvalidFile(path, f"no such suite; those that come with the package: {', '.join(shipped)}")
+    return path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One restoration: everything that decides its result."""
+
+    prior: str
+    image: str
+    problem: str
+    sampler: SamplerSpec
+    steps: int
+    seed: int
+    samples: int
+    spec: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The same for the same restoration, in whatever suite it stands."""
+        decides = [
+            self.prior, self.image, self.problem, self.sampler.name, self.sampler.settings, self.steps, self.seed,
+            self.samples, self.spec,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def rows(suite: Suite, images: dict[str, str]) -> Iterator[Row]:
+    """All rows; those that share a prior, an image and a problem stand together.
+
+    ``images``: names, and a digest of each one's pixels, so that another picture of the same name is another row.
+    """
+    places = (
+        [("oracle", "", name, {"oracle": name}) for name in suite.oracles]
+        if suite.oracles
+        else [
+            (prior, image, problem.name, {"problem": problem.model_dump(mode="json"), "pixels": digest})
+            for prior in suite.priors
+            for image, digest in images.items()
+            for problem in suite.problems
+        ]
+    )
+    for prior, image, problem, spec in places:
+        for sampler in suite.samplers:
+            for steps in sampler.steps or suite.steps:
+                for seed in suite.seeds:
+                    yield Row(prior, image, problem, sampler, steps, seed, suite.samples, spec)
+
+
+Status = Literal["done", "refused", "failed"]

@@ -203,6 +203,8 @@ def test_what_cannot_be_is_said_before_anything_runs(model: Path, tmp_path: Path
         ({"images": {"crop": 4000}}, "less than the crop of 4000"),
         ({"priors": ["nothing-here"]}, "prior: expected one of"),
         ({"metrics": ["psnrr"]}, "psnrr"),
+        ({"metrics": ["diversity"]}, "samples"),
+        ({"metrics": ["ms_ssim"]}, "176"),
         ({"images": {"folder": str(tmp_path / "none")}}, "none"),
         ({"problems": [{"name": "all", "operator": "box", "size": 32}]}, "mask"),
     ):

@@ -58,9 +58,7 @@ def plan(suite: Suite, folder: Path) -> Plan:
     """
     pictures = Pictures(suite.images) if suite.problems else None
     if pictures is not None:
-        for name in pictures.digests:
-            for problem in suite.problems:
-                problem.make(pictures.shape(name), name)
+        _try(suite, pictures)
     wanted = list(rows(suite, pictures.digests if pictures else {}))
     finished = Store(folder, suite.model_dump(mode="json")).finished() if folder.exists() else set()
     left = [row for row in wanted if row.id not in finished]
@@ -78,6 +76,8 @@ def run(suite: Suite, folder: Path, *, device: str = "cpu", say: Say = print) ->
         name, why = next(iter(missing.items()))
         raise InvalidArgument("metrics", name, f"a metric that can be computed here ({why})")
     pictures = Pictures(suite.images) if suite.problems else None
+    if pictures is not None:
+        _try(suite, pictures)
     store, done = Store(folder, suite.model_dump(mode="json")), 0
     finished = store.finished()
     for row in rows(suite, pictures.digests if pictures else {}):
@@ -162,6 +162,22 @@ def _missing(suite: Suite) -> dict[str, str]:
 
     found = {name: make_metric(name).missing() for name in suite.metrics}
     return {name: why for name, why in found.items() if why}
+
+
+def _try(suite: Suite, pictures: Pictures) -> None:
+    """Every problem on every picture's size, and every metric that is there on the first picture."""
+    for name in pictures.digests:
+        for problem in suite.problems:
+            problem.make(pictures.shape(name), name)
+    name = next(iter(pictures.digests))
+    truth = pictures.load(name)
+    samples = truth + 0.1 * torch.randn((suite.samples, *truth.shape), generator=torch.Generator().manual_seed(0))
+    from ..metrics import make_metric
+
+    for word in suite.metrics:
+        metric = make_metric(word)
+        if metric.missing() is None:
+            metric(samples, truth, suite.problems[0].simulate(truth, name))
 
 
 def _estimate(suite: Suite, pictures: Pictures | None, left: list[Row]) -> float | None:

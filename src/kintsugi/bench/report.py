@@ -310,14 +310,11 @@ def _section(problem: str, rows: Sequence[Row], samplers: Sequence[str], metrics
     done = [row for row in rows if row["status"] == "done"]
     keys = sorted({(row["sampler"], row["steps"]) for row in rows}, key=lambda key: (samplers.index(key[0]), key[1]))
     every = len({row["image"] for row in rows})
-    columns: list[tuple[str, dict[tuple[str, int], Cell]]] = [("forwards + VJPs", _costs(done))]
-    for name, column in (("seconds", "seconds"), ("peak MiB", "peak_mib")):
-        cells = _by_key(done, column)
-        if any(cell.mean for cell in cells.values()):
-            write = formatter(cell.mean for cell in cells.values())
-            columns.append((name, {key: Cell(write(cell.mean)) for key, cell in cells.items()}))
     used = [name for name in metrics if any(row[f"metric.{name}"] is not None for row in rows)]
+    columns = [("forwards + VJPs", _costs(done)), ("seconds", _plain(_by_key(done, "seconds")))]
     columns += [(_titled(name), _cells(_by_key(done, name), name, every)) for name in used]
+    if any(row["peak_mib"] for row in done):
+        columns.append(("peak MiB", _plain(_by_key(done, "peak_mib"))))
     missing = Cell("-", off=True)
     table = []
     for key in keys:
@@ -344,6 +341,12 @@ def _costs(rows: Sequence[Row]) -> dict[tuple[str, int], Cell]:
         key: Cell(f"{_count(cell.mean)} + {_count(vjps[key].mean) if key in vjps else '-'}")
         for key, cell in forwards.items()
     }
+
+
+def _plain(cells: Mapping[tuple[str, int], Interval]) -> dict[tuple[str, int], Cell]:
+    """Means without their intervals."""
+    write = formatter(cell.mean for cell in cells.values())
+    return {key: Cell(write(cell.mean)) for key, cell in cells.items()}
 
 
 def _count(value: float) -> str:

@@ -190,6 +190,20 @@ def test_rows_of_pictures_are_restorations(model: Path, tmp_path: Path) -> None:
     assert bench.plan(suite, tmp_path / "run").left == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+def test_the_peak_is_that_of_the_block() -> None:
+    from kintsugi.bench.memory import Peak
+
+    with Peak("cpu") as before:
+        pass
+    with Peak("cpu") as large:
+        torch.ones(2**26).sum()  # 256 MiB
+    with Peak("cpu") as after:
+        pass
+    assert large.mib - before.mib == pytest.approx(256, abs=30)
+    assert after.mib - before.mib < 30
+
+
 def test_masks_and_noise_depend_on_the_picture_alone() -> None:
     suite = bench.Suite.model_validate(pictures(Path("photo")))
     x = torch.zeros(3, 32, 32)

@@ -1,4 +1,8 @@
-"""Peak memory of a block: of the device, or of the process where the system tells."""
+"""Peak memory of a block: what was allocated on a device, or the whole process where the system tells.
+
+Of a process it is the resident memory at its highest, the interpreter and the model included: what a block adds to that
+cannot be told, since memory that was freed before is used again.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import torch
 
 
 class Peak:
-    """``mib`` after the block: what it took at its peak beyond what was there; nan where that is not known."""
+    """``mib`` after the block; nan where it is not known."""
 
     def __init__(self, device: str) -> None:
         self._cuda = device.startswith("cuda")
@@ -18,24 +22,19 @@ class Peak:
     def __enter__(self) -> Self:
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
-            self._before = torch.cuda.memory_allocated()
+            return self
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        except OSError:
+            self._known = False
         else:
-            try:
-                Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
-            except OSError:
-                self._before = -1
-            else:
-                self._before = _status("VmRSS")
+            self._known = True
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._cuda:
-            self.mib = (torch.cuda.max_memory_allocated() - self._before) / 2**20
-        elif self._before >= 0:
-            self.mib = (_status("VmHWM") - self._before) / 2**20
-
-
-def _status(key: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(key)), 0)
+            self.mib = torch.cuda.max_memory_allocated() / 2**20
+        elif self._known:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+            self.mib = float("nan") if kib is None else kib / 2**10

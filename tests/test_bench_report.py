@@ -150,6 +150,26 @@ def test_best_and_what_overlaps_it() -> None:
     assert best(single, "higher") == ({"x", "y"}, {"x", "y"})
 
 
+def test_what_is_worse_on_every_image_is_worse_however_much_images_differ() -> None:
+    """Differences by image: 1, 1.1 and 0.9 dB, where the intervals of the means overlap by far."""
+    rows = []
+    for image, (a, b, c) in {"x": (20.0, 21.0, 21.1), "y": (30.0, 31.1, 30.9), "z": (25.0, 25.9, 26.0)}.items():
+        for sampler, value in (("worse", a), ("good", b), ("best", c)):
+            rows.append(
+                {"problem": "p", "sampler": sampler, "steps": 5, "image": image, "status": "done", "metric.psnr": value}
+            )
+    found = {key[1]: cell for key, cell in summary(rows, "psnr").items()}
+    assert found["worse"].overlaps(found["best"])
+    difference = [1.1, 0.9, 1.0]
+    assert stats.ttest_1samp(difference, 0).pvalue < 0.05 < stats.ttest_1samp([0.1, -0.2, 0.1], 0).pvalue
+    # good and best: 26 and 26 to rounding, which of them leads is chance.
+    winners, leaders = best(found, "higher")
+    assert winners == {"good", "best"}
+    assert leaders <= winners
+    other = {**found, "worse": Interval(found["worse"].mean, found["worse"].half, 3)}  # of images that nobody knows
+    assert best(other, "higher")[0] == {"worse", "good", "best"}
+
+
 def test_goals_and_formats() -> None:
     assert [goal(name) for name in ("psnr", "MS-SSIM", "lpips_vgg", "unknown", "")] == ["higher"] * 2 + ["lower"] + [
         None

@@ -41,12 +41,12 @@ def small(state: dict[str, Any]) -> dict[str, Any]:
     return {name: 0.05 * value if name in last else value for name, value in state.items()}
 
 
-def saved(pipe: Any, folder: Path) -> Prior:
+def saved(pipe: Any, folder: Path, **options: Any) -> Prior:
     for name, parameter in (getattr(pipe, "unet", None) or pipe.transformer).named_parameters():
         if name.startswith(("conv_out", "proj_out")):
             parameter.data.mul_(0.05)
     pipe.save_pretrained(folder)
-    return load_prior(folder)
+    return load_prior(folder, **options)
 
 
 def onnx(folder: Path) -> Prior:

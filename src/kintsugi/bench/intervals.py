@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from scipy.special import stdtrit
@@ -24,6 +24,9 @@ COSTS = ("forwards", "vjps", "seconds", "peak_mib")
 GOALS: Mapping[str, Goal] = {
     **dict.fromkeys(("psnr", "ssim", "msssim", "fsim", "vif", "clip", "musiq", "topiq"), "higher"),
     **dict.fromkeys(("lpips", "dists", "mse", "rmse", "nrmse", "nmse", "mae", "fid", "kid", "niqe", "crps"), "lower"),
+    **dict.fromkeys(("band", "swd"), "lower"),
+    "top1": "higher",
+    "coverage": 0.9,
     **dict.fromkeys(("mean", "sliced", "modes"), "lower"),  # distances to exact posteriors: kintsugi.oracles.Distance
     "spread": 1.0,
     "texture": 1.0,
@@ -32,11 +35,15 @@ GOALS: Mapping[str, Goal] = {
 
 @dataclass(frozen=True)
 class Interval:
-    """``mean ± half`` at 95 % over ``images`` images; ``half`` is None for one image or a mean that is not finite."""
+    """``mean ± half`` at 95 % over ``images`` images; ``half`` is None for one image or a mean that is not finite.
+
+    ``values``: of each image, by name, where they are known.
+    """
 
     mean: float
     half: float | None
     images: int
+    values: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     def overlaps(self, other: Interval) -> bool:
         if self.mean == other.mean:
@@ -78,7 +85,11 @@ def summary(rows: Iterable[Mapping[str, Any]], metric: str) -> dict[Key, Interva
         if row["status"] == "done" and value is not None and not math.isnan(value):
             key = (row["problem"], row["sampler"], row["steps"])
             images.setdefault(key, {}).setdefault(row["image"], []).append(float(value))
-    return {key: t_interval([sum(v) / len(v) for v in seeds.values()]) for key, seeds in images.items()}
+    found = {}
+    for key, seeds in images.items():
+        values = {image: sum(v) / len(v) for image, v in seeds.items()}
+        found[key] = replace(t_interval(list(values.values())), values=values)
+    return found
 
 
 def goal(metric: str) -> Goal:
@@ -93,9 +104,12 @@ def goal(metric: str) -> Goal:
 
 
 def best(cells: Mapping[K, Interval], aim: Goal) -> tuple[set[K], set[K]]:
-    """The keys whose interval overlaps that of the best mean, and of these the ones with the best mean itself.
+    """The keys that cannot be told from the best mean, and of these the ones with the best mean itself.
 
-    Only means over as many images as the fullest has are compared: one lucky picture is no winner.
+    Samplers restore the same images, some of which are harder for all: what is compared is the difference image by
+    image, whose 95 % interval holds 0 where two cannot be told apart. Where the images are not the same, or a metric
+    is to be near a number, two intervals that overlap stand for it. Only means over as many images as the fullest has
+    are compared: one lucky picture is no winner.
     """
     most = max((cell.images for cell in cells.values()), default=0)
     full = {key: cell for key, cell in cells.items() if cell.images == most}
@@ -108,8 +122,16 @@ def best(cells: Mapping[K, Interval], aim: Goal) -> tuple[set[K], set[K]]:
         return -cell.mean if aim == "higher" else cell.mean
 
     first = min(full.values(), key=loss)
-    winners = {key for key, cell in full.items() if cell.overlaps(first)}
+    winners = {key for key, cell in full.items() if _tied(cell, first, aim)}
     return winners, {key for key in winners if loss(full[key]) == loss(first)}
+
+
+def _tied(cell: Interval, first: Interval, aim: Goal) -> bool:
+    paired = len(first.values) > 1 and cell.values.keys() == first.values.keys()
+    if isinstance(aim, float) or not paired:
+        return cell.overlaps(first)
+    difference = t_interval([cell.values[image] - value for image, value in first.values.items()])
+    return difference.mean == 0 or abs(difference.mean) <= (difference.half or 0.0)
 
 
 def formatter(values: Iterable[float]) -> Callable[[float], str]:

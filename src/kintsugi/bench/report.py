@@ -27,8 +27,7 @@ SHOWN = 6  # images of a problem in picture grids
 METHOD = (
     "Each number is a mean over images, after averaging the seeds of each image; ± is the half-width of Student's 95 % "
     "confidence interval over images (none for a single image). Bold: the best mean of a column (in colour), and those "
-    "whose interval overlaps its interval, among the rows with the most images. The intervals hold the spread between "
-    "images, which all samplers share: that two overlap does not say that their difference is by chance. In brackets: "
+    "that cannot be told from it: the 95 % interval of their difference, image by image, holds 0. In brackets: "
     "the number of images, where it is not all of them. Forwards and VJPs are evaluations of the network and of its "
     "derivative, as counted in the rows. ↑: higher is better; ↓: lower is better."
 )

@@ -114,12 +114,12 @@ def test_files_that_are_no_suites(tmp_path: Path) -> None:
         (tmp_path / "x.yaml").write_text(content)
         with pytest.raises(InvalidFile):
             bench.load_suite(tmp_path / "x.yaml")
-    with pytest.raises(InvalidFile, match="those that come with the package: oracle, photo"):
+    with pytest.raises(InvalidFile, match="those that come with the package: oracle, photo, photo-quick"):
         bench.load_suite(Path("nothing"))
 
 
 def test_the_suites_of_the_package_are_good() -> None:
-    for name in ("oracle", "photo"):
+    for name in ("oracle", "photo", "photo-quick"):
         assert bench.load_suite(Path(name)).name == name
 
 

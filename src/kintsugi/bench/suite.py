@@ -146,11 +146,11 @@ def load_suite(path: Path, images: Path | None = None) -> Suite:
 
 def suite_path(path: Path) -> Path:
     """``path``, or the file of the suite of that name in the package."""
-    shipped = {file.stem: file for file in sorted((Path(__file__).parent / "suites").glob("*.yaml"))}
+    shipped = {file.stem: file for file in (Path(__file__).parent / "suites").glob("*.yaml")}
     if not path.exists() and str(path) in shipped:
         return shipped[str(path)]
     if not path.is_file():
-        raise InvalidFile(path, f"no such suite; those that come with the package: {', '.join(shipped)}")
+        raise InvalidFile(path, f"no such suite; those that come with the package: {', '.join(sorted(shipped))}")
     return path
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from kintsugi.errors import InvalidArgument, InvalidFile, MissingPackage
 from kintsugi.likelihood import Poisson
 from kintsugi.metrics import (
+    SWD,
     Metric,
     SetMetric,
     available_metrics,
@@ -472,6 +473,17 @@ def test_swd_by_scipy(channels: int) -> None:
     expected, tolerance = 1000 * np.mean(distances), 4 * 1000 * np.hypot(*errors) / 2
     assert tolerance < 0.15 * expected
     assert make_metric("swd")(x[None], truth) == pytest.approx(expected, abs=tolerance)
+
+
+def test_swd_takes_windows_of_seven_pixels_at_the_same_places() -> None:
+    pair = picture(2, 3, 17, 20)
+    windows = np.lib.stride_tricks.sliding_window_view(pair.numpy(), (7, 7), axis=(2, 3))
+    expected = windows.reshape(2, 3, 11 * 14, 49).transpose(0, 2, 1, 3)
+    assert np.array_equal(SWD()._sampled(pair, torch.Generator()).numpy(), expected)
+    some = SWD(patches=40)._sampled(pair, torch.Generator()).numpy()
+    places = [int(np.flatnonzero((expected[0] == patch).all((1, 2)))[0]) for patch in some[0]]
+    assert len(set(places)) == 40
+    assert np.array_equal(some[1], expected[1][places])
 
 
 def test_swd_of_a_shift_is_that_of_the_coarsest_level() -> None:

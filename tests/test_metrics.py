@@ -745,7 +745,7 @@ def brightest_channel(x: Tensor) -> Tensor:
 def test_top1_is_the_share_of_samples_with_the_truths_label() -> None:
     truth = torch.zeros(3, 4, 4)
     truth[1] = 0.5
-    samples = torch.stack([truth, truth.roll(1, 0), truth * 0.1, truth - 0.2])
+    samples = torch.stack([truth.roll(1, 0), truth, truth * 0.1, truth - 0.2])
     metric = make_metric("top1", classifier=brightest_channel)
     assert metric(samples, truth) == 0.75
     assert metric.missing() is None

@@ -63,9 +63,8 @@ def of_pixels(make: Callable[[], Any]) -> Callable[[Path], Prior]:
 def of_latents(name: str) -> Callable[[Path], Prior]:
     def make(folder: Path) -> Prior:
         with latents.others_warnings():
-            return saved(latents.MAKERS[name](), folder).with_condition(
-                **({"label": 3} if name == "dit" else {"prompt": latents.PROMPT})
-            )
+            prior = saved(latents.MAKERS[name](), folder, size=(16, 16))
+            return prior.with_condition(label=3) if name == "dit" else prior.with_condition(prompt=latents.PROMPT)
 
     return make
 

@@ -12,7 +12,9 @@ from .app import app
 
 @app.command()
 def bench(
-    suite: Annotated[Path, typer.Argument(metavar="SUITE", help="A YAML file, or a suite's name: oracle, photo, photo-quick.")],
+    suite: Annotated[
+        Path, typer.Argument(metavar="SUITE", help="A YAML file, or a suite's name: oracle, photo, photo-quick.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder of the run; what it holds is not done again.")
     ],

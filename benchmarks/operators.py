@@ -19,7 +19,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -27,6 +26,7 @@ import typer
 from common import table
 from torch import Tensor
 
+from kintsugi.bench.memory import Peak
 from kintsugi.errors import NotConverged
 from kintsugi.operators import (
     MRI,
@@ -135,24 +135,13 @@ def seconds(run: Callable[[], object], patience: float = 1.0) -> float:
     return best
 
 
-def status(key: str) -> int:
-    """A line of /proc/self/status in bytes; 0 where there is none."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(key)), 0)
-
-
 def peak(run: Callable[[], object]) -> float:
     """MiB that ``run`` takes at its peak beyond what the process had; nan where the system does not tell."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
-    except OSError:
-        return float("nan")
-    before = status("VmRSS")
-    run()
-    return (status("VmHWM") - before) / 2**20
+    with Peak("cpu") as idle:
+        pass
+    with Peak("cpu") as busy:
+        run()
+    return busy.mib - idle.mib
 
 
 def measure(case: Case, n: int) -> dict[str, float]:

@@ -425,6 +425,20 @@ def test_windows_that_disagree_are_blended() -> None:
     torch.testing.assert_close(blended, torch.tensor(expected, dtype=torch.float64))
 
 
+def test_windows_pass_conditions_and_checks_on() -> None:
+    inner = ModelPrior(Labelled(), VE(), "sample", Level(), shape=(1, 4, 4), classes=3)
+    wide = Windows(inner, 1)
+    with pytest.raises(InvalidArgument, match=r"label: expected a class"):
+        wide.check()
+    z, eta = randn(1, 1, 4, 7), torch.tensor([0.5])
+    given = wide.with_condition(label=2)
+    given.check()
+    torch.testing.assert_close(given.denoise(z, eta), 2 + 0.1 / 0.35 * (z - 2))
+    torch.testing.assert_close(wide.with_condition(label=1).denoise(z, eta), 1 + 0.1 / 0.35 * (z - 1))
+    assert wide.inner is inner
+    assert inner.condition is None
+
+
 def test_windows_refuse_what_they_cannot_do() -> None:
     with pytest.raises(InvalidArgument, match="overlap"):
         Windows(Pointwise(), 6)

@@ -7,14 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from .. import data_path
 from ..errors import InvalidFile
 from ..files import atomic_path
-from ..training.data import find_images
+from ..training.data import find_images, to_signal
 from .suite import Images
 
 BUNDLED = ("parrots", "lighthouse")
@@ -59,7 +58,7 @@ def _load(path: Path, scale: float, crop: int | None) -> Tensor:
             )
         left, top = (image.width - crop) // 2, (image.height - crop) // 2
         image = image.crop((left, top, left + crop, top + crop))
-    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1
+    return to_signal(np.asarray(image))
 
 
 def write_picture(path: Path, x: Tensor) -> None:

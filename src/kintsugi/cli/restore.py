@@ -73,7 +73,6 @@ def restore(
     from .. import load_prior
     from .. import restore as run
     from ..images import losses, read_picture
-    from ..priors import Windows
     from ..tasks import prepare
     from . import outputs
 
@@ -92,11 +91,9 @@ def restore(
     target = _device(device)
     options.say(*picture.notes, *losses(picture, output))
 
-    model = load_prior(prior, **options.parse_assignments(prior_settings or [], "prior-set"))
+    model = load_prior(prior, windows=windows, **options.parse_assignments(prior_settings or [], "prior-set"))
     if label is not None or prompt is not None or guidance is not None:
         model = model.with_condition(label=label, prompt=prompt, guidance_scale=guidance)
-    if windows:
-        model = Windows(model)
     problem = prepared.problem.with_rows(prepared.problem.y.to(target))
     result = _run_with_bar(run, problem, model, method, steps=steps, samples=samples, seed=seed)
     outputs.write(files, prepared, result, words.mask)

@@ -81,10 +81,15 @@ def state_of(content: Mapping[str, Any], path: object) -> dict[str, Tensor]:
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not state:
         raise InvalidFile(path, f"no weights in it; it has {', '.join(map(str, list(content)[:8])) or 'nothing'}")
-    bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise InvalidFile(path, f"weights that are not finite, first in {bad[0]!r}")
+    check_finite(state, path)
     return state
+
+
+def check_finite(state: Mapping[str, Tensor], path: object) -> None:
+    """:class:`InvalidFile` that names the first of the weights that is not finite."""
+    bad = next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)
+    if bad is not None:
+        raise InvalidFile(path, f"weights that are not finite, first in {bad!r}")
 
 
 def _parsed(text: str) -> Any:

@@ -35,7 +35,7 @@ from .base import Prior
 from .embedded import available_priors
 from .known import KNOWN, Known
 from .latent import LatentPrior
-from .network import load_model
+from .network import from_tensors, load_model
 from .windows import Windows
 
 FORMAT = 1
@@ -150,11 +150,11 @@ def _from_file(path: Path, options: Mapping[str, Any]) -> Prior:
     if path.suffix == ".safetensors":
         tensors, metadata = checkpoint.read_safetensors(path)
         header = metadata.get("kintsugi")
-        if isinstance(header, Mapping) and header.get("architecture") == "unet":
-            _no_options(options, f"{path}, a model of kintsugi train")
-            return load_model(path)
         if isinstance(header, Mapping) and header.get("architecture") in FAMILIES:
             return _load_family(header["architecture"], tensors, {**header.get("options", {}), **options})
+        if header is not None:
+            _no_options(options, f"{path}, a model of kintsugi train")
+            return from_tensors(tensors, metadata, path)
         if kdiffusion.recognises(metadata):
             _check_options(kdiffusion.load, options, "a model of k-diffusion")
             return kdiffusion.load(checkpoint.state_of(tensors, path), metadata, **options)

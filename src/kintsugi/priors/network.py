@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
 from .base import Prior
+from .checkpoint import check_finite, read_safetensors
 from .spectrum import ErrorSpectrum
 from .unet import UNet, UNetConfig
 
@@ -110,20 +111,14 @@ def save_model(prior: NetworkPrior, path: str | os.PathLike[str], dtype: torch.d
 
 def load_model(path: str | os.PathLike[str]) -> NetworkPrior:
     """Read a model file into float32 on the CPU. Errors: :class:`InvalidFile`, naming what is wrong with it."""
-    path = FilePath(path)
-    if not path.is_file():
-        raise InvalidFile(path, "no such model file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InvalidFile(path, f"not a readable safetensors file ({error})") from error
+    return from_tensors(*read_safetensors(path), FilePath(path))
+
+
+def from_tensors(tensors: dict[str, Tensor], metadata: Mapping[str, Any], path: FilePath) -> NetworkPrior:
+    """The model that was read from ``path``: see :func:`load_model`."""
     header = _read_header(path, metadata)
     weights = {k.removeprefix("net."): v.float() for k, v in tensors.items() if k.startswith("net.")}
-    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise InvalidFile(path, f"weights that are not finite, first in {bad[0]!r}")
+    check_finite(weights, path)
     try:
         net = UNet(UNetConfig.from_dict(header["config"]))
         net.load_state_dict(weights)
@@ -135,13 +130,13 @@ def load_model(path: str | os.PathLike[str]) -> NetworkPrior:
     return prior.eval().requires_grad_(False)
 
 
-def _read_header(path: FilePath, metadata: dict[str, str]) -> dict[str, Any]:
+def _read_header(path: FilePath, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if "kintsugi" not in metadata:
         raise InvalidFile(path, "a safetensors file, but not a Kintsugi model (no 'kintsugi' entry in its header)")
     try:
-        header = json.loads(metadata["kintsugi"])
+        header = metadata["kintsugi"]
         version, architecture = header["format"], header["architecture"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:  # not JSON, or not what we write
         raise InvalidFile(path, "its 'kintsugi' header entry cannot be read") from error
     if version != FORMAT or architecture != "unet":
         raise InvalidFile(path, f"model format {version!r} {architecture!r} is not known; this version reads 1 'unet'")

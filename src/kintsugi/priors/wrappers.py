@@ -39,6 +39,17 @@ class Wrapped(Prior):
     def evaluations(self) -> int:
         return self.inner.evaluations
 
+    def check(self) -> None:
+        self.inner.check()
+
+    def with_condition(
+        self, *, label: int | None = None, prompt: str | None = None, guidance_scale: float | None = None
+    ) -> Self:
+        other = copy.copy(self)
+        other._modules = dict(self._modules)  # a copy shares them otherwise
+        other.inner = self.inner.with_condition(label=label, prompt=prompt, guidance_scale=guidance_scale)
+        return other
+
     def with_path(self, path: Path) -> Self:
         other = copy.copy(self)
         other.path = path

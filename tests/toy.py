@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+import kintsugi
 from kintsugi.noise import RowNoise
 from kintsugi.operators import Bicubic, BlockAverage, Blur, LinearOperator, Mask, StationaryCovariance, gaussian_kernel
 from kintsugi.priors import GaussianPrior, MixturePrior, Prior, StationaryPrior
@@ -95,6 +96,14 @@ class Gaussian:
             problem = Problem.simulate(self.truth, self.operators[name], noise)
             self._problems[name, noise] = problem, self.dense.posterior(problem)
         return self._problems[name, noise]
+
+    def distance(self, name: str, noise: float, sampler: str, steps: int, samples: int) -> tuple[float, float]:
+        """Error of the mean, and spread, of a sampler with its defaults, over the posterior's standard deviation."""
+        problem, posterior = self.problem(name, noise)
+        std = float(posterior.covariance.diagonal().mean().sqrt())
+        result = kintsugi.restore(problem, self.prior, sampler, steps=steps, samples=samples, batch=samples, tile=None)
+        error = float((result.mean - posterior.mean).square().mean().sqrt())
+        return error / std, float(result.std.square().mean().sqrt()) / std
 
 
 class ImpulseNoise(RowNoise):

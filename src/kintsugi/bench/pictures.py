@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from .. import data_path
+from .. import data_path, images
 from ..errors import InvalidFile
-from ..files import atomic_path
 from ..training.data import find_images, to_signal
 from .suite import Images
 
@@ -63,6 +62,4 @@ def _load(path: Path, scale: float, crop: int | None) -> Tensor:
 
 def write_picture(path: Path, x: Tensor) -> None:
     """``x`` (C, H, W) in [-1, 1] as a PNG, whole or not at all."""
-    pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
+    images.write_picture(images.Picture(x.float()), path)

@@ -16,6 +16,7 @@ from ..files import atomic_path
 from ..optional import optional
 from .figures import Drawing, Style, curves, picture, picture_width, swatch
 from .intervals import Interval, best, formatter, goal, summary
+from .store import row_files
 
 Row = dict[str, Any]
 TEXT = ("id", "prior", "image", "problem", "sampler", "settings", "status", "message", "versions")
@@ -79,7 +80,7 @@ def _files(run: Path) -> list[Path]:
     """Its Parquet files, without those that are being written."""
     if not run.is_dir():
         raise InvalidFile(run, "no such folder")
-    return sorted(path for path in (run / "rows").glob("*.parquet") if not path.name.startswith("."))
+    return row_files(run)
 
 
 def _read(path: Path) -> list[Row]:

@@ -25,7 +25,7 @@ import kintsugi
 
 from ..driver import restore
 from ..errors import InvalidArgument, InvalidFile, KintsugiError
-from ..oracles import distance, oracle
+from ..oracles import Oracle, distance, oracle
 from ..priors import Prior, load_prior
 from ..problem import Problem
 from ..samplers import make_sampler
@@ -132,11 +132,17 @@ def compute(
 
 def _given(row: Row, pictures: Pictures | None, device: str) -> tuple[Problem, Prior, Tensor | None]:
     if pictures is None:
-        known = oracle(row.problem)
+        known = _oracle(row.problem)
         return known.problem, known.prior, None
     truth = pictures.load(row.image)
     problem = ProblemSpec.model_validate(row.spec["problem"]).simulate(truth, row.image)
     return problem.with_rows(problem.batch.to(device)), _prior(row.prior, device), truth
+
+
+@lru_cache(maxsize=1)
+def _oracle(name: str) -> Oracle:
+    """The oracle, kept for the rows that follow with the same."""
+    return oracle(name)
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +153,7 @@ def _prior(name: str, device: str) -> Prior:
 
 def _measure(row: Row, suite: Suite, samples: Tensor, truth: Tensor | None, problem: Problem) -> dict[str, Any]:
     if truth is None:
-        values = asdict(distance(samples, oracle(row.problem), generator=1))
+        values = asdict(distance(samples, _oracle(row.problem), generator=1))
         return {f"metric.{name}": value for name, value in values.items()}
     from ..metrics import make_metric
 

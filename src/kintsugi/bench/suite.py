@@ -25,7 +25,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -197,6 +197,3 @@ def rows(suite: Suite, images: dict[str, str]) -> Iterator[Row]:
             for steps in sampler.steps or suite.steps:
                 for seed in suite.seeds:
                     yield Row(prior, image, problem, sampler, steps, seed, suite.samples, spec)
-
-
-Status = Literal["done", "refused", "failed"]

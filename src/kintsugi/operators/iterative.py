@@ -25,6 +25,11 @@ def row_dot(a: Tensor, b: Tensor) -> Tensor:
     return (a.flatten(1) * b.flatten(1)).sum(1)
 
 
+def unit_rows(a: Tensor) -> Tensor:
+    """``a / |a|``, each row by itself; 0 where a row is."""
+    return a / row_dot(a, a).sqrt().clamp_min(1e-12).view(-1, *(1,) * (a.ndim - 1))
+
+
 def _on_pairs(f: Map) -> Map:
     """A map of complex vectors as one of the pairs (real, imaginary) that ``view_as_real`` makes of them."""
     return lambda v: torch.view_as_real(f(torch.view_as_complex(v.contiguous())).resolve_conj())

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..guidance.base import levels_like
 from ..noise import RowNoise
-from ..operators.iterative import row_dot
+from ..operators.iterative import unit_rows
 from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.base import Solver
@@ -78,7 +78,4 @@ def distance_gradient(prior: Prior, problem: Problem, z: Tensor, eta: float) -> 
     """``D(z, eta)`` and the gradient with respect to ``z`` of ``|y - A D|``, the norm of each row by itself."""
     d, vjp = prior.denoise_vjp(z, levels_like(z, eta))
     measured, adjoint = problem.operator.vjp(d)
-    residual = problem.y - measured
-    norm = row_dot(residual, residual).sqrt().clamp_min(1e-12)
-    u = adjoint(residual) / norm.view(-1, *(1,) * (z.ndim - 1))
-    return d, -vjp(u)
+    return d, -vjp(adjoint(unit_rows(problem.y - measured)))

@@ -29,7 +29,7 @@ from ..errors import InvalidArgument
 from ..guidance.base import levels_like
 from ..noise import RowNoise
 from ..operators.base import LinearOperator
-from ..operators.iterative import row_dot
+from ..operators.iterative import unit_rows
 from ..operators.latent import Parts, in_pixels
 from ..priors.base import Prior
 from ..problem import Problem
@@ -97,7 +97,7 @@ class PSLD(Sampler):
         x, through_decoder = parts.decode.vjp(d)
         mended = measured + x - pixels.project(x)
         code, through_encoder = parts.encode.vjp(mended)
-        r, q = _unit(y - pixels(x)), _unit(d - code)
+        r, q = unit_rows(y - pixels(x)), unit_rows(d - code)
         back = through_encoder(q)
         lost = back - pixels.project(back)
         return self.gamma * q - through_decoder(self.omega * pixels.adjoint(r) + self.gamma * lost)
@@ -107,8 +107,3 @@ def _linear(parts: Parts) -> LinearOperator:
     if not isinstance(parts.pixels, LinearOperator):
         raise InvalidArgument("operator", type(parts.pixels).__name__, "a linear operator of images, for PSLD")
     return parts.pixels
-
-
-def _unit(r: Tensor) -> Tensor:
-    """``r / |r|``, each row by itself; 0 where r is."""
-    return r / row_dot(r, r).sqrt().clamp_min(1e-12).view(-1, *(1,) * (r.ndim - 1))

@@ -138,6 +138,13 @@ def test_an_id_is_what_decides_a_result() -> None:
     assert not ids[0] & ids[1]  # another picture of the same name
 
 
+def test_a_slow_method_may_have_fewer_images() -> None:
+    slow = ["ddnm", {"name": "dps", "steps": [20]}, {"name": "dps", "steps": [1000], "limit": 2}]
+    suite = bench.Suite.model_validate(pictures(Path("photo"), samplers=slow))
+    found = [(row.image, row.steps) for row in bench.rows(suite, dict.fromkeys("abc", "0")) if row.problem == "sr"]
+    assert found == [(image, steps) for image in "abc" for steps in (2, 20, 1000) if (image, steps) != ("c", 1000)]
+
+
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 

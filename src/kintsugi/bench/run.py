@@ -1,4 +1,4 @@
-"""Running a suite: a pure function for a row, and a loop that never does a row twice.
+"""Running a suite: a loop that never does a row twice.
 
 Rows that are finished are not computed again, whoever finished them; a row that another worker is at is left to it. So
 a run that was killed goes on where it was, and several workers, on one machine or on a shared folder, divide a run
@@ -7,31 +7,20 @@ between them by starting the same command.
 
 from __future__ import annotations
 
-import json
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-import kintsugi
-
-from ..driver import restore
-from ..errors import InvalidArgument, InvalidFile, KintsugiError
-from ..oracles import Oracle, distance, oracle
-from ..priors import Prior, load_prior
-from ..problem import Problem
+from ..errors import InvalidArgument, InvalidFile
 from ..samplers import make_sampler
-from .memory import Peak
+from .compute import compute, model
 from .pictures import Pictures, write_picture
-from .problems import ProblemSpec
 from .store import Store
 from .suite import Row, Suite, rows
 
@@ -95,72 +84,6 @@ def run(suite: Suite, folder: Path, *, device: str = "cpu", say: Say = print) ->
     return done
 
 
-def compute(
-    row: Row, suite: Suite, pictures: Pictures | None, device: str = "cpu"
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """One row, and the pictures that are to be kept: a function of its arguments alone."""
-    problem, prior, truth = _given(row, pictures, device)
-    known = {
-        "id": row.id, "prior": row.prior, "image": row.image, "problem": row.problem, "sampler": row.sampler.shown,
-        "steps": row.steps, "seed": row.seed, "samples": row.samples, "noise": problem.noise,
-        "settings": json.dumps(row.sampler.settings, sort_keys=True), "versions": json.dumps(versions(device)),
-        "message": "", "forwards": 0.0, "vjps": 0.0, "seconds": 0.0, "peak_mib": 0.0,
-    }  # fmt: skip
-    method = make_sampler(row.sampler.name, **row.sampler.settings)
-    batch = row.samples if row.prior == "oracle" else None
-    began = time.perf_counter()
-    try:
-        with Peak(device) as peak:
-            result = restore(
-                problem, prior, method, steps=row.steps, samples=row.samples, seed=row.seed, batch=batch, tile=None
-            )
-    except InvalidArgument as error:
-        return known | {"status": "refused", "message": str(error)}, {}
-    except (FloatingPointError, KintsugiError, RuntimeError) as error:
-        took = time.perf_counter() - began
-        return known | {"status": "failed", "message": " ".join(str(error).split())[:300], "seconds": took}, {}
-    cost = {"forwards": result.cost.forwards, "vjps": result.cost.vjps, "seconds": result.cost.seconds}
-    samples = result.samples[0].cpu()
-    measured = _measure(row, suite, samples, truth, problem)
-    images = {}
-    if suite.keep_images and truth is not None:
-        images = {row.id: samples[0], f"truth-{row.image}": truth}
-        if problem.batch.shape[1:] == truth.shape:
-            images[f"y-{row.problem}-{row.image}"] = problem.batch[0].cpu()
-    return known | {"status": "done", "peak_mib": peak.mib} | cost | measured, images
-
-
-def _given(row: Row, pictures: Pictures | None, device: str) -> tuple[Problem, Prior, Tensor | None]:
-    if pictures is None:
-        known = _oracle(row.problem)
-        return known.problem, known.prior, None
-    truth = pictures.load(row.image)
-    problem = ProblemSpec.model_validate(row.spec["problem"]).simulate(truth, row.image)
-    return problem.with_rows(problem.batch.to(device)), _prior(row.prior, device), truth
-
-
-@lru_cache(maxsize=1)
-def _oracle(name: str) -> Oracle:
-    """The oracle, kept for the rows that follow with the same."""
-    return oracle(name)
-
-
-@lru_cache(maxsize=1)
-def _prior(name: str, device: str) -> Prior:
-    """The model, kept for the rows that follow with the same."""
-    return load_prior(name, device=device)
-
-
-def _measure(row: Row, suite: Suite, samples: Tensor, truth: Tensor | None, problem: Problem) -> dict[str, Any]:
-    if truth is None:
-        values = asdict(distance(samples, _oracle(row.problem), generator=1))
-        return {f"metric.{name}": value for name, value in values.items()}
-    from ..metrics import make_metric
-
-    here = problem.with_rows(problem.batch.cpu())
-    return {f"metric.{name}": float(make_metric(name)(samples, truth, here)) for name in suite.metrics}
-
-
 def _missing(suite: Suite) -> dict[str, str]:
     if not suite.metrics:
         return {}
@@ -192,7 +115,7 @@ def _estimate(suite: Suite, pictures: Pictures | None, left: list[Row]) -> float
         return None if left else 0.0
     total = 0.0
     for name in suite.priors:
-        prior, x = _prior(name, "cpu"), pictures.load(next(iter(pictures.digests)))[None]
+        prior, x = model(name, "cpu"), pictures.load(next(iter(pictures.digests)))[None]
         with torch.no_grad():
             prior.denoise(x, torch.ones(1))
             began = time.perf_counter()
@@ -203,29 +126,6 @@ def _estimate(suite: Suite, pictures: Pictures | None, left: list[Row]) -> float
                 vjp = make_sampler(row.sampler.name, **row.sampler.settings).needs_vjp
                 total += once * row.steps * row.samples * (3 if vjp else 1)
     return total
-
-
-@lru_cache(maxsize=8)
-def versions(device: str = "cpu") -> dict[str, str]:
-    """What made a row: versions, the commit where there is one, the device."""
-    name = torch.cuda.get_device_name() if device.startswith("cuda") else f"{platform.machine()} CPU"
-    return {
-        "kintsugi": kintsugi.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "device": f"{name}, {torch.get_num_threads()} threads" if device == "cpu" else name,
-    }
-
-
-def _commit() -> str:
-    folder = Path(kintsugi.__file__).parent
-    try:
-        words = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
 
 
 def run_workers(words: list[str], workers: int) -> None:

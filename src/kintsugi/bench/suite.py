@@ -55,11 +55,15 @@ class Images(_Strict):
 
 
 class SamplerSpec(_Strict):
-    """A method, settings that replace its defaults, and its own numbers of steps; ``label`` is its name in tables."""
+    """A method, settings that replace its defaults, and its own numbers of steps.
+
+    ``limit``: on the first so many images only, for methods that are slow. ``label``: its name in tables.
+    """
 
     name: str
     settings: dict[str, Any] = Field(default_factory=dict)
     steps: Steps | None = None
+    limit: int | None = Field(None, ge=1)
     label: str = ""
 
     @model_validator(mode="before")
@@ -116,7 +120,9 @@ class Suite(_Strict):
             raise ValueError("oracles have no images, and their own metrics: mean, spread, sliced, modes")
         if self.oracles and self.samples < 2:
             raise ValueError("samples: oracles need at least 2, since a distance is between distributions")
-        for what in ([p.name for p in self.problems], [s.shown for s in self.samplers], self.priors, self.seeds):
+        # A method may stand twice with other numbers of steps, as one that gets fewer images at many steps does.
+        tables = [(s.shown, steps) for s in self.samplers for steps in s.steps or self.steps]
+        for what in ([p.name for p in self.problems], tables, self.priors, self.seeds):
             if len(set(what)) < len(what):
                 raise ValueError(f"the same twice: {what}")
         return self
@@ -183,17 +189,19 @@ def rows(suite: Suite, images: dict[str, str]) -> Iterator[Row]:
     ``images``: names, and a digest of each one's pixels, so that another picture of the same name is another row.
     """
     places = (
-        [("oracle", "", name, {"oracle": name}) for name in suite.oracles]
+        [("oracle", 0, "", name, {"oracle": name}) for name in suite.oracles]
         if suite.oracles
         else [
-            (prior, image, problem.name, {"problem": problem.model_dump(mode="json"), "pixels": digest})
+            (prior, number, image, problem.name, {"problem": problem.model_dump(mode="json"), "pixels": digest})
             for prior in suite.priors
-            for image, digest in images.items()
+            for number, (image, digest) in enumerate(images.items())
             for problem in suite.problems
         ]
     )
-    for prior, image, problem, spec in places:
+    for prior, number, image, problem, spec in places:
         for sampler in suite.samplers:
+            if sampler.limit is not None and number >= sampler.limit:
+                continue
             for steps in sampler.steps or suite.steps:
                 for seed in suite.seeds:
                     yield Row(prior, image, problem, sampler, steps, seed, suite.samples, spec)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
-from ..errors import InvalidArgument
 from . import options
 from .app import app
-
-if TYPE_CHECKING:
-    from .. import Problem, Restoration
-    from ..samplers import Sampler
 
 
 @app.command()
@@ -70,40 +67,27 @@ def restore(
     written too. OUT-std.png is the standard deviation at each pixel: black where all samples agree, white where they
     differ by a quarter of the range from black to white or more.
     """
-    from .. import load_prior
-    from .. import restore as run
-    from ..images import losses, read_picture
-    from ..tasks import prepare
-    from . import outputs
+    from . import picture
 
-    # Everything that can be wrong is found before the network is read.
-    files = outputs.plan(output, samples, compare)
-    path = options.input_path(source)
-    options.refuse_overwriting([path, mask, kernel, prior], files.all)
-    picture = read_picture(path)
-    words = options.task_settings(
-        size=(picture.height, picture.width), factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
-        quality=quality, bits=bits, gain=gain, compressed=path if task == "jpeg" else None,
+    recipe = picture.Recipe(
+        task=task, mask=mask, factor=factor, kernel=kernel, noise=noise, boundary=boundary, quality=quality, bits=bits,
+        gain=gain, sampler=sampler, steps=steps, texture=texture, settings=tuple(settings or ()), samples=samples,
+        seed=seed, prior=prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
+        guidance=guidance, windows=windows, compare=compare,
     )  # fmt: skip
-    prepared = prepare(task, picture, words)
-    files.check(picture.bits, prepared.size)
-    method = _method(sampler, texture, settings or [])
-    target = _device(device)
-    options.say(*picture.notes, *losses(picture, output))
-
-    model = load_prior(prior, windows=windows, **options.parse_assignments(prior_settings or [], "prior-set"))
-    if label is not None or prompt is not None or guidance is not None:
-        model = model.with_condition(label=label, prompt=prompt, guidance_scale=guidance)
-    problem = prepared.problem.with_rows(prepared.problem.y.to(target))
-    result = _run_with_bar(run, problem, model, method, steps=steps, samples=samples, seed=seed)
-    outputs.write(files, prepared, result, words.mask)
-    cost = result.cost
-    print(f"{output}: {cost.forwards:g} forwards, {cost.vjps:g} VJPs, {cost.seconds:.1f} s on {target}")
+    # Everything that can be wrong is found before the network is read.
+    ready = picture.make_ready(options.input_path(source), output, recipe)
+    method, target = picture.make_method(recipe), picture.find_device(device)
+    options.say(*ready.notes)
+    model = picture.make_model(recipe)
+    with _bar() as show:
+        cost = picture.restore_ready(ready, recipe, model, method, target, show)
+    print(f"{output}: {picture.told(cost, target)}")
 
 
-def _run_with_bar(
-    run: Any, problem: Problem, model: Any, method: Sampler, *, steps: int, samples: int, seed: int
-) -> Restoration:
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, as a function of steps done and steps in all."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -112,41 +96,4 @@ def _run_with_bar(
     # Elsewhere than on a terminal a bar would leave an empty line, also before an error.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("restoring", total=None)
-
-        def show(done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
-
-        result: Restoration = run(problem, model, method, steps=steps, samples=samples, seed=seed, progress=show)
-    return result
-
-
-def _method(name: str, texture: float | None, pairs: list[str]) -> Sampler:
-    """The sampler with ``--texture`` and ``--set``. Errors: :class:`InvalidArgument` for a setting it does not have."""
-    from dataclasses import fields
-
-    from ..samplers import available_samplers, make_sampler
-
-    settings = options.parse_assignments(pairs)
-    if texture is not None:
-        cls = available_samplers().get(name)
-        if cls is not None and "texture" not in {f.name for f in fields(cls)}:  # type: ignore[arg-type]
-            raise InvalidArgument("texture", texture, f"no such setting: the sampler {name!r} has no texture dial")
-        settings["texture"] = texture
-    try:
-        return make_sampler(name, **settings)
-    except TypeError as error:  # a word where a number belongs, which no comparison accepts
-        raise InvalidArgument("set", " ".join(pairs), f"values that {name} can use ({error})") from error
-
-
-def _device(name: str) -> Any:
-    """A torch device that is there. Errors: :class:`InvalidArgument` for ``device``."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InvalidArgument("device", name, "a device of this machine: auto, cpu, cuda, cuda:1, mps") from error
-    return device
+        yield lambda done, total: progress.update(bar, completed=done, total=total)

@@ -1,0 +1,143 @@
+"""Restoring one picture file: what ``kintsugi restore`` does to each, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import load_prior
+from .. import restore as run
+from ..errors import InvalidArgument
+from ..images import losses, read_picture
+from ..samplers import Sampler, available_samplers, make_sampler
+from ..tasks import Prepared, Settings, prepare
+from . import options, outputs
+
+if TYPE_CHECKING:
+    from .. import Cost, Prior
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a restoration but the picture: the options of the command as they were given.
+
+    All are numbers and text, so that a recipe can be compared, kept in a file and sent to another machine.
+    """
+
+    task: options.TaskName
+    mask: str | None = None
+    factor: int = 4
+    kernel: str | None = None
+    noise: str | None = None
+    boundary: options.BoundaryName = "unknown"
+    quality: int | None = None
+    bits: int | None = None
+    gain: float = 2.0
+    sampler: str = "kintsugi"
+    steps: int = 5
+    texture: float | None = None
+    settings: tuple[str, ...] = ()
+    samples: int = 1
+    seed: int = 0
+    prior: str = "photo"
+    prior_settings: tuple[str, ...] = ()
+    label: int | None = None
+    prompt: str | None = None
+    guidance: float | None = None
+    windows: bool = False
+    compare: bool = False
+
+    def words(self, size: tuple[int, int], compressed: Path | None = None) -> Settings:
+        """What the task needs to know of a picture of ``size`` (height, width), a JPEG file if ``compressed``."""
+        return options.task_settings(
+            size=size, factor=self.factor, mask=self.mask, kernel=self.kernel, noise=self.noise,
+            boundary=self.boundary, quality=self.quality, bits=self.bits, gain=self.gain, compressed=compressed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A picture that was read, checked and made a problem of, before any network runs. ``notes`` are for the user."""
+
+    files: outputs.Files
+    prepared: Prepared
+    missing: torch.Tensor | None
+    notes: tuple[str, ...]
+
+
+def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
+    """Read the picture ``source`` and find everything about it that can be wrong.
+
+    Errors: :class:`InvalidFile` for the picture, the mask or the kernel, :class:`InvalidArgument` for the rest.
+    """
+    files = outputs.plan(output, recipe.samples, recipe.compare)
+    options.refuse_overwriting([source, recipe.mask, recipe.kernel, recipe.prior], files.all)
+    picture = read_picture(source)
+    words = recipe.words((picture.height, picture.width), source if recipe.task == "jpeg" else None)
+    prepared = prepare(recipe.task, picture, words)
+    files.check(picture.bits, prepared.size)
+    return Ready(files, prepared, words.mask, (*picture.notes, *losses(picture, output)))
+
+
+def restore_ready(
+    ready: Ready,
+    recipe: Recipe,
+    model: Prior,
+    method: Sampler,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> Cost:
+    """Restore it, write its files, and say what that cost."""
+    problem = ready.prepared.problem.with_rows(ready.prepared.problem.y.to(device))
+    result = run(
+        problem, model, method, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, progress=progress
+    )
+    outputs.write(ready.files, ready.prepared, result, ready.missing)
+    return result.cost
+
+
+def told(cost: Cost | Mapping[str, float], device: object) -> str:
+    """A cost in words."""
+    known = cost if isinstance(cost, Mapping) else {f.name: getattr(cost, f.name) for f in fields(cost)}
+    return "{forwards:g} forwards, {vjps:g} VJPs, {seconds:.1f} s on ".format(**known) + str(device)
+
+
+def make_model(recipe: Recipe, prior: str | Path | None = None) -> Prior:
+    """The model of a recipe; ``prior``: where it is here, if not where the recipe says."""
+    given = options.parse_assignments(recipe.prior_settings, "prior-set")
+    model: Any = load_prior(prior or recipe.prior, windows=recipe.windows, **given)
+    if recipe.label is not None or recipe.prompt is not None or recipe.guidance is not None:
+        model = model.with_condition(label=recipe.label, prompt=recipe.prompt, guidance_scale=recipe.guidance)
+    return model
+
+
+def make_method(recipe: Recipe) -> Sampler:
+    """The sampler with ``--texture`` and ``--set``. Errors: :class:`InvalidArgument` for a setting it does not have."""
+    settings = options.parse_assignments(recipe.settings)
+    if recipe.texture is not None:
+        cls = available_samplers().get(recipe.sampler)
+        if cls is not None and "texture" not in {f.name for f in fields(cls)}:  # type: ignore[arg-type]
+            expected = f"no such setting: the sampler {recipe.sampler!r} has no texture dial"
+            raise InvalidArgument("texture", recipe.texture, expected)
+        settings["texture"] = recipe.texture
+    try:
+        return make_sampler(recipe.sampler, **settings)
+    except TypeError as error:  # a word where a number belongs, which no comparison accepts
+        expected = f"values that {recipe.sampler} can use ({error})"
+        raise InvalidArgument("set", " ".join(recipe.settings), expected) from error
+
+
+def find_device(name: str) -> torch.device:
+    """A torch device that is there. Errors: :class:`InvalidArgument` for ``device``."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidArgument("device", name, "a device of this machine: auto, cpu, cuda, cuda:1, mps") from error
+    return device

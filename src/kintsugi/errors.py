@@ -34,6 +34,10 @@ class NotConverged(KintsugiError, RuntimeError):
     """An iterative solver stopped before it reached its tolerance."""
 
 
+class Unfinished(KintsugiError, RuntimeError):
+    """Some of the work could not be done, and the rest is kept: the same command tries again what is left."""
+
+
 class MissingPackage(KintsugiError, ImportError):
     """A package that only this part of the library needs, and that is not installed."""
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from ..operators import (
@@ -22,19 +22,18 @@ from ..operators import (
     motion_kernel,
 )
 from ..problem import Problem
+from .strict import Strict
 
 Kind = Literal["bicubic", "average", "random", "box", "gaussian", "motion", "denoise", "colorize", "jpeg"]
 
 
-class ProblemSpec(BaseModel):
+class ProblemSpec(Strict):
     """An operator by its word, with what it needs, and ``noise`` in the units of the data, [-1, 1].
 
     bicubic, average: ``factor``. random: the share ``keep`` of pixels that is measured. box: a square hole of ``size``
     pixels in the middle. gaussian: standard deviation ``sigma``. motion: ``length`` and ``angle``. jpeg: ``quality``.
     ``boundary`` of what shrinks or blurs: "circular", as benchmarks have it, or "unknown", as the world.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[\w.-]+$")
     operator: Kind

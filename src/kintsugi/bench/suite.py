@@ -12,10 +12,15 @@
     steps: [3, 5, 10, 20]
     seeds: [0]
     metrics: [psnr, ssim, consistency]
+    set_metrics: [fid, kid]
 
 Every combination of prior, image, problem, sampler, number of steps and seed is a row. Instead of ``images`` and
 ``problems`` there may be ``oracles``: problems whose posterior is known (:mod:`kintsugi.oracles`), which bring their
 own prior. ``noise`` is the standard deviation in the units of the data, [-1, 1].
+
+``set_metrics`` are of all images of a prior, problem, sampler, number of steps and seed (:mod:`kintsugi.bench.sets`).
+``features`` and ``classifier`` name what they and ``top1`` look through (:mod:`kintsugi.metrics.functions`); ``labels``
+is a file of true classes for ``top1``, one "NAME LABEL" a line, in place of the class that the truth is given.
 """
 
 from __future__ import annotations
@@ -25,46 +30,62 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ..errors import InvalidArgument, InvalidFile
 from ..oracles import available_oracles
-from ..samplers import available_samplers, make_sampler
+from .methods import available_methods, make_method
 from .problems import ProblemSpec
+from .strict import Strict
 
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Images(_Strict):
+class Images(Strict):
     """Pictures of a folder, in the order of their names: reduced by ``scale``, and of that the ``crop`` in the middle.
 
-    ``folder`` None: the pictures that come with the package. ``limit``: the first so many.
+    ``folder`` None: the pictures that come with the package. ``limit``: the first so many. ``names``: a file that names
+    those that are meant, one a line (its first word, a path or the end of one, whatever the suffix). ``size``: instead
+    of ``scale``, bring the shorter side to so many pixels and take the square in the middle, ``by`` halving with a box
+    and then bicubic, as the data of ADM were made ("adm"), or "bilinear", as torchvision does by default.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"names", "size", "by"})
 
     folder: Path | None = None
     scale: float = Field(1.0, gt=0, le=1)
     crop: int | None = Field(None, ge=8)
     limit: int | None = Field(None, ge=1)
+    names: Path | None = None
+    size: int | None = Field(None, ge=8)
+    by: Literal["adm", "bilinear"] = "adm"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Images:
+        if self.size is not None and (self.scale != 1 or self.crop is not None):
+            raise ValueError("size: expected none beside a scale or a crop")
+        return self
 
 
-class SamplerSpec(_Strict):
-    """A method, settings that replace its defaults, and its own numbers of steps.
+class SamplerSpec(Strict):
+    """A method (:mod:`kintsugi.bench.methods`), settings that replace its defaults, and its own numbers of steps.
 
-    ``limit``: on the first so many images only, for methods that are slow. ``label``: its name in tables.
+    ``problems``: the names of those that it is for, None for all; so that it may stand again with other settings for
+    others, under one ``label``. ``limit``: on the first so many images only, for methods that are slow. ``label``: its
+    name in tables.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"problems"})
 
     name: str
     settings: dict[str, Any] = Field(default_factory=dict)
     steps: Steps | None = None
     limit: int | None = Field(None, ge=1)
     label: str = ""
+    problems: list[str] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -73,10 +94,10 @@ class SamplerSpec(_Strict):
 
     @model_validator(mode="after")
     def _exists(self) -> SamplerSpec:
-        if self.name not in available_samplers():
-            raise ValueError(f"sampler {self.name!r}: expected one of {', '.join(available_samplers())}")
+        if self.name not in available_methods():
+            raise ValueError(f"sampler {self.name!r}: expected one of {', '.join(available_methods())}")
         try:
-            make_sampler(self.name, **self.settings)
+            make_method(self.name, self.settings)
         except (InvalidArgument, TypeError) as error:
             raise ValueError(f"sampler {self.name!r}: {error}") from error
         return self
@@ -88,8 +109,10 @@ class SamplerSpec(_Strict):
         return self.label or (f"{self.name} ({words})" if words else self.name)
 
 
-class Suite(_Strict):
+class Suite(Strict):
     """A benchmark; see the module."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"set_metrics", "features", "classifier", "labels"})
 
     name: str = Field(pattern=r"^[\w-]+$")
     title: str = ""
@@ -103,6 +126,15 @@ class Suite(_Strict):
     samples: int = Field(1, ge=1)
     metrics: list[str] = Field(default_factory=list)
     keep_images: bool = False
+    set_metrics: list[str] = Field(default_factory=list)
+    features: str | None = None
+    classifier: str | None = None
+    labels: Path | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the restored pictures are kept; metrics of sets are computed from them."""
+        return self.keep_images or bool(self.set_metrics)
 
     @field_validator("oracles")
     @classmethod
@@ -116,12 +148,21 @@ class Suite(_Strict):
     def _whole(self) -> Suite:
         if bool(self.problems) == bool(self.oracles):
             raise ValueError("expected either problems (on images) or oracles")
-        if self.oracles and (self.images or self.metrics):
+        if self.oracles and (self.images or self.metrics or self.set_metrics):
             raise ValueError("oracles have no images, and their own metrics: mean, spread, sliced, modes")
         if self.oracles and self.samples < 2:
             raise ValueError("samples: oracles need at least 2, since a distance is between distributions")
+        names = [p.name for p in self.problems] or self.oracles
+        for wanted in (name for s in self.samplers for name in s.problems or []):
+            if wanted not in names:
+                raise ValueError(f"samplers: problem {wanted!r}: expected one of {', '.join(names)}")
         # A method may stand twice with other numbers of steps, as one that gets fewer images at many steps does.
-        tables = [(s.shown, steps) for s in self.samplers for steps in s.steps or self.steps]
+        tables = [
+            (s.shown, steps, problem)
+            for s in self.samplers
+            for steps in s.steps or self.steps
+            for problem in (names if s.problems is None else s.problems)
+        ]
         for what in ([p.name for p in self.problems], tables, self.priors, self.seeds):
             if len(set(what)) < len(what):
                 raise ValueError(f"the same twice: {what}")
@@ -201,6 +242,8 @@ def rows(suite: Suite, images: dict[str, str]) -> Iterator[Row]:
     for prior, number, image, problem, spec in places:
         for sampler in suite.samplers:
             if sampler.limit is not None and number >= sampler.limit:
+                continue
+            if sampler.problems is not None and problem not in sampler.problems:
                 continue
             for steps in sampler.steps or suite.steps:
                 for seed in suite.seeds:

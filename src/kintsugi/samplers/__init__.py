@@ -34,6 +34,7 @@ from .repaint import RePaint
 from .resample import ReSample
 from .schedule import Schedule
 from .sitcom import SITCOM
+from .space import Choice, Range, Space
 from .tds import TDS
 from .tmpd import TMPD
 
@@ -110,6 +111,7 @@ __all__ = [
     "About",
     "CPiGDM",
     "CPiGFM",
+    "Choice",
     "DDNMPlus",
     "DFlow",
     "DiffPIR",
@@ -121,10 +123,12 @@ __all__ = [
     "PiGFM",
     "PnPFlow",
     "REDdiff",
+    "Range",
     "RePaint",
     "ReSample",
     "Sampler",
     "Schedule",
+    "Space",
     "about",
     "available_samplers",
     "make_sampler",

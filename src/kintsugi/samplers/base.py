@@ -17,6 +17,7 @@ from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.base import Solver
 from .schedule import Schedule, Start
+from .space import Space
 
 Report = Callable[[int, int], None]
 
@@ -29,6 +30,12 @@ class Sampler:
     """
 
     name: ClassVar[str]
+    # What `kintsugi tune` may turn; empty for a method that it leaves alone.
+    space: ClassVar[Space] = {}
+
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        """What the settings in ``space`` are in such a run: as given, and where that is None, what it stands for."""
+        return {name: getattr(self, name) for name in self.space}
 
     @property
     def needs_vjp(self) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ from ..solvers.tabulated import tabulated
 from .base import Report, Sampler, check_number, check_type, march, start_at
 from .defaults import pseudo_inverse_defaults
 from .schedule import Schedule, Start
+from .space import Range, Space
 
 Scheme = Literal["euler", "multistep2", "multistep3", "heun"]
 _MOST_KNOWN = {"euler": 1, "multistep2": 2, "multistep3": 3, "heun": 1}
@@ -86,6 +87,7 @@ class CPiGDM(Sampler):
     """
 
     name: ClassVar[str] = "cpigdm"
+    space: ClassVar[Space] = {"w": Range(2.0, 200.0, log=True), "lam": Range(-1.0, 1.0), "tau": Range(0.3, 0.9)}
 
     w: float | None = None
     lam: float = 0.0
@@ -128,6 +130,10 @@ class CPiGDM(Sampler):
         """``(w, tau)``: as given, or the defaults that were chosen on held-out training images."""
         w, tau = pseudo_inverse_defaults(self.name, problem, steps)
         return self.w or w, self.tau or tau
+
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        w, tau = self.settings(problem, steps)
+        return {"w": w, "lam": self.lam, "tau": tau}
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         if self.path is not None:

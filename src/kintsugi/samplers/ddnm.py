@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from ..solvers.first_order import FirstOrder
 from .base import Report, Sampler, check_type, integrate
 from .defaults import null_space_schedule
 from .schedule import Schedule
+from .space import Range, Space
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class DDNM(Sampler):
     """
 
     name: ClassVar[str] = "ddnm"
+    space: ClassVar[Space] = {
+        "schedule.eta": Range(0.5, 50.0, log=True),
+        "schedule.end": Range(0.005, 0.3, log=True),
+    }
 
     hard: bool = False
     solver: Solver = field(default_factory=lambda: FirstOrder(churn=1.0))
@@ -46,6 +51,10 @@ class DDNM(Sampler):
 
     def check(self, prior: Prior, problem: Problem) -> None:
         DDNMGuidance(self.hard).check(prior, problem)
+
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        schedule = self.schedule or null_space_schedule(problem, steps)
+        return {"schedule.eta": schedule.eta, "schedule.end": schedule.end}
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         schedule = self.schedule or null_space_schedule(problem, steps)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ from ..problem import Problem
 from .base import Report, Sampler, check_number, check_type, march
 from .defaults import null_space_schedule
 from .schedule import Schedule
+from .space import Range, Space
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class DDRM(Sampler):
     """
 
     name: ClassVar[str] = "ddrm"
+    space: ClassVar[Space] = {
+        "churn": Range(0.0, 1.0),
+        "schedule.eta": Range(0.5, 50.0, log=True),
+        "schedule.end": Range(0.005, 0.3, log=True),
+    }
 
     churn: float = 0.85
     data: float = 1.0
@@ -68,6 +74,10 @@ class DDRM(Sampler):
 
     def check(self, prior: Prior, problem: Problem) -> None:
         linear_operator(problem, "DDRM")
+
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        schedule = self.schedule or null_space_schedule(problem, steps)
+        return {"churn": self.churn, "schedule.eta": schedule.eta, "schedule.end": schedule.end}
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         operator = linear_operator(problem, "DDRM")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from ..solvers.tempered import Tempered
 from .base import Report, Sampler, check_number, check_type, integrate
 from .defaults import null_space_schedule
 from .schedule import Schedule
+from .space import Range, Space
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class DiffPIR(Sampler):
     """
 
     name: ClassVar[str] = "diffpir"
+    space: ClassVar[Space] = {
+        "lam": Range(0.05, 20.0, log=True),
+        "zeta": Range(0.0, 1.0),
+        "schedule.eta": Range(0.5, 50.0, log=True),
+        "schedule.end": Range(0.005, 0.3, log=True),
+    }
 
     lam: float = 1.0
     zeta: float = 1.0
@@ -57,6 +64,10 @@ class DiffPIR(Sampler):
         check_number("lam", self.lam, lambda lam: 0 < lam < math.inf, "a positive number")
         check_number("zeta", self.zeta, lambda zeta: 0 <= zeta <= 1, "a number from 0 to 1")
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
+
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        schedule = self.schedule or null_space_schedule(problem, steps)
+        return {"lam": self.lam, "zeta": self.zeta, "schedule.eta": schedule.eta, "schedule.end": schedule.end}
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         schedule = self.schedule or null_space_schedule(problem, steps)

@@ -28,6 +28,7 @@ from ..solvers.base import Solver
 from ..solvers.first_order import FirstOrder
 from .base import Report, Sampler, check_number, check_type, march, start_at
 from .schedule import Schedule
+from .space import Range, Space
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class DPS(Sampler):
     """
 
     name: ClassVar[str] = "dps"
+    space: ClassVar[Space] = {"zeta": Range(0.05, 50.0, log=True)}
 
     zeta: float = 1.0
     solver: Solver = field(default_factory=lambda: FirstOrder(churn=1.0))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from ..solvers.tempered import Tempered
 from .base import Report, Sampler, check_number, check_type, integrate
 from .defaults import tempered_defaults
 from .schedule import Schedule
+from .space import Range, Space
 
 # At 5 steps all old noise is replaced at each level; at 100 two thirds stay, without which a network's overshoot beside
 # strong edges grew from level to level (24.4 dB against 20.0 on parrots with 70 % missing, 100 steps).
@@ -53,6 +54,12 @@ class Kintsugi(Sampler):
     """
 
     name: ClassVar[str] = "kintsugi"
+    space: ClassVar[Space] = {
+        "texture": Range(0.0, 1.0),
+        "temperature": Range(0.0, 1.0),
+        "eta": Range(0.2, 5.0, log=True),
+        "end": Range(0.005, 0.1, log=True),
+    }
 
     texture: float = 0.0
     eta: float | None = None
@@ -74,15 +81,18 @@ class Kintsugi(Sampler):
     def check(self, prior: Prior, problem: Problem) -> None:
         self.guidance.check(prior, problem)
 
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        temperature, eta, end = tempered_defaults(problem, steps)
+        return {
+            "texture": self.texture,
+            "temperature": temperature if self.temperature is None else self.temperature,
+            "eta": self.eta or eta + (2 - eta) * self.texture,
+            "end": self.end or end,
+        }
+
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        coldest, eta, end = tempered_defaults(problem, steps)
-        coldest = coldest if self.temperature is None else self.temperature
+        _, coldest, eta, end = self.resolved(problem, steps).values()
         temperature = coldest + (1 - coldest) * self.texture
-        schedule = Schedule(
-            start="gaussian",
-            eta=self.eta or eta + (2 - eta) * self.texture,
-            end=self.end or end,
-            scale=temperature,
-        )
+        schedule = Schedule(start="gaussian", eta=eta, end=end, scale=temperature)
         solver = Tempered(keep=self.texture, temperature=temperature, correction=self.texture, forget=FORGET)
         return integrate(prior, problem, self.guidance, solver, schedule, steps, noise, report)

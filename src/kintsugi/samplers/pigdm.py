@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from ..solvers.first_order import FirstOrder
 from .base import Report, Sampler, check_number, check_type, integrate
 from .defaults import pseudo_inverse_defaults
 from .schedule import Schedule
+from .space import Range, Space
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class PiGDM(Sampler):
     """
 
     name: ClassVar[str] = "pigdm"
+    space: ClassVar[Space] = {"w": Range(1.0, 200.0, log=True), "tau": Range(0.2, 1.0)}
 
     w: float | None = None
     tau: float | None = None
@@ -57,19 +59,17 @@ class PiGDM(Sampler):
     def needs_vjp(self) -> bool:
         return True
 
-    def _guidance(self, problem: Problem, steps: int) -> PiGDMGuidance:
-        w = pseudo_inverse_defaults(self.name, problem, steps)[0] if self.w is None else self.w
-        return PiGDMGuidance(w=None if w == float("inf") else w)
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        w, tau = pseudo_inverse_defaults(self.name, problem, steps)
+        tau = tau if problem.operator.has_pinv else 1.0
+        return {"w": w if self.w is None else self.w, "tau": self.tau or tau}
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         if self.path is not None:
             prior = prior.with_path(self.path)
-        schedule = self.schedule
-        if schedule is None:
-            tau = pseudo_inverse_defaults(self.name, problem, steps)[1] if problem.operator.has_pinv else 1.0
-            tau = self.tau or tau
-            schedule = Schedule(tau=tau, end=None, grid="time")
-        guidance = self._guidance(problem, steps)
+        w, tau = self.resolved(problem, steps).values()
+        schedule = self.schedule or Schedule(tau=tau, end=None, grid="time")
+        guidance = PiGDMGuidance(w=None if w == float("inf") else w)
         return integrate(prior, problem, guidance, self.solver, schedule, steps, noise, report)
 
 

@@ -28,7 +28,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ from ..priors.base import Prior
 from ..problem import Problem
 from .base import Report, Sampler, check_number, check_type
 from .schedule import Schedule
+from .space import Choice, Range, Space
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda eta: eta,
@@ -76,6 +77,11 @@ class REDdiff(Sampler):
     """
 
     name: ClassVar[str] = "reddiff"
+    space: ClassVar[Space] = {
+        "lam": Range(0.003, 5.0, log=True),
+        "lr": Range(0.02, 1.0, log=True),
+        "weighting": Choice(tuple(WEIGHTINGS)),
+    }
 
     lam: float | None = None
     weighting: Literal["linear", "sqrt", "square", "log", "truncated", "power23", "constant"] = "linear"
@@ -104,6 +110,11 @@ class REDdiff(Sampler):
             raise InvalidArgument("optimizer", self.optimizer, "a function that makes an optimiser, or None")
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
+    def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
+        share = math.prod(problem.operator.out_shape) / math.prod(problem.operator.in_shape)
+        lam = 0.25 * share if self.lam is None else self.lam
+        return {"lam": lam, "lr": self.lr, "weighting": self.weighting}
+
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         operator = problem.operator
         from_pinv = self.start == "pinv" and operator.has_pinv
@@ -114,7 +125,7 @@ class REDdiff(Sampler):
         else:
             scale = 0.0 if self.start == "zero" else prior.data_variance**0.5
             mu = scale * noise.normal(operator.in_shape, problem.y)
-        lam = 0.25 * math.prod(operator.out_shape) / math.prod(operator.in_shape) if self.lam is None else self.lam
+        lam = self.resolved(problem, steps)["lam"]
         floor = 0.2 * lam**0.5 if self.floor is None else self.floor
         weight = self.data * (min(1.0, floor / problem.noise) ** 2 if lam * problem.noise > 0 else 1.0)
         # Adam works number by number and takes the batch; of any other optimiser each row has its own. The parts are

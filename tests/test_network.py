@@ -432,10 +432,10 @@ def test_weights_and_header_that_do_not_fit(
     refused(tmp_path / "bad.safetensors", "its weights do not fit its header")
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"format": "1"}, {"architecture": "transformer"}])
+@pytest.mark.parametrize("change", [{"format": 3}, {"format": "1"}, {"architecture": "transformer"}])
 def test_models_of_a_later_version(tmp_path: Path, good: Path, change: dict[str, Any]) -> None:
     rewrite(good, tmp_path / "new.safetensors", lambda header, tensors: header.update(change))
-    refused(tmp_path / "new.safetensors", "is not known; this version reads 1 'unet'")
+    refused(tmp_path / "new.safetensors", "is not known; this version reads 1 and 2 of 'unet'")
 
 
 def test_a_damaged_header_raises_nothing_but_invalid_file(tmp_path: Path, good: Path) -> None:

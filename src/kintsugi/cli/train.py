@@ -26,6 +26,21 @@ def train(
     ema: Annotated[float | None, typer.Option(help="Decay of the moving average of the weights.")] = None,
     oversample: Annotated[float | None, typer.Option(help="0: every file alike; 1: every pixel alike.")] = None,
     min_scale: Annotated[float | None, typer.Option(help="The most a picture is reduced before a crop.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Whole pictures of this side, reduced to it, instead of crops.", min=1)
+    ] = None,
+    orientations: Annotated[
+        Literal["all", "mirrored", "one"] | None, typer.Option(help="All eight; mirrored or not; as it is.")
+    ] = None,
+    augment: Annotated[
+        float | None, typer.Option(help="Share of the pictures that are shifted, zoomed, turned, recoloured; 0 to 1.")
+    ] = None,
+    objective: Annotated[
+        Literal["denoising", "flow"] | None, typer.Option(help="A denoiser, or the velocity of a flow.")
+    ] = None,
+    cooldown: Annotated[
+        int | None, typer.Option(help="Last steps, in which the learning rate falls; before them it is constant.")
+    ] = None,
     mixed_precision: Annotated[Literal["no", "bf16", "fp16"] | None, typer.Option(help="Of the network.")] = None,
     save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints and log lines.")] = None,
     validate_every: Annotated[
@@ -33,6 +48,10 @@ def train(
     ] = None,
     widths: Annotated[str | None, typer.Option(help="Channels of each level of the network, as in 32,64,128.")] = None,
     blocks: Annotated[str | None, typer.Option(help="Blocks of each level of the network, as in 1,2,2.")] = None,
+    attention: Annotated[
+        str | None, typer.Option(help="Levels with self-attention, counted from 0, as in 2,3; needs --size.")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of activations that training drops.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", min=0)] = None,
     start_from: Annotated[
         str | None, typer.Option(help="Begin with the weights of this model: a name of 'kintsugi priors', or a file.")
@@ -52,9 +71,15 @@ def train(
     given = {
         "steps": steps, "batch": batch, "crop": crop, "lr": lr, "warmup": warmup, "ema": ema, "seed": seed,
         "oversample": oversample, "min_scale": min_scale, "mixed_precision": mixed_precision,
-        "save_every": save_every, "validate_every": validate_every,
+        "save_every": save_every, "validate_every": validate_every, "size": size, "orientations": orientations,
+        "augment": augment, "objective": objective, "cooldown": cooldown,
     }  # fmt: skip
-    config = _config({k: v for k, v in given.items() if v is not None}, widths, blocks, settings or [])
+    net = {
+        name: _integers(name, text, least)
+        for name, text, least in (("widths", widths, 1), ("blocks", blocks, 1), ("attention", attention, 0))
+        if text is not None
+    } | {name: value for name, value in (("size", size), ("dropout", dropout)) if value is not None}
+    config = _config({k: v for k, v in given.items() if v is not None}, net, settings or [])
     try:
         import accelerate  # noqa: F401
     except ImportError as error:
@@ -115,7 +140,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _config(given: dict[str, Any], widths: str | None, blocks: str | None, pairs: list[str]) -> Any:
+def _config(given: dict[str, Any], net: dict[str, Any], pairs: list[str]) -> Any:
     from ..priors.unet import UNetConfig
     from ..training.config import TrainConfig
 
@@ -124,22 +149,20 @@ def _config(given: dict[str, Any], widths: str | None, blocks: str | None, pairs
     unknown = sorted(set(extra) - known)
     if unknown:
         raise InvalidArgument("set", unknown[0], f"one of {', '.join(sorted(known))}")
-    net: dict[str, Any] = {
-        name: _integers(name, text) for name, text in (("widths", widths), ("blocks", blocks)) if text is not None
-    }
     try:
         return TrainConfig(**given | extra, net=UNetConfig(**net))
     except TypeError as error:  # a value of another type, which no comparison accepts
         raise InvalidArgument("set", " ".join(pairs), f"values of the fields' types ({error})") from error
 
 
-def _integers(name: str, text: str) -> tuple[int, ...]:
+def _integers(name: str, text: str, least: int) -> tuple[int, ...]:
     try:
         values = tuple(int(word) for word in text.split(","))
     except ValueError:
         values = ()
-    if not values or min(values) < 1:
-        raise InvalidArgument(name, text, "positive whole numbers, as in 32,64,128")
+    if not values or min(values) < least:
+        kind = "positive whole numbers" if least else "whole numbers of at least 0"
+        raise InvalidArgument(name, text, f"{kind}, as in {'32,64,128' if least else '2,3'}")
     return values
 
 

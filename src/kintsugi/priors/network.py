@@ -1,13 +1,20 @@
-"""The trained network as a prior: EDM preconditioning, any image size, and the model file.
+"""The trained network as a prior: what it predicts, any image size, and the model file.
 
-With ``s^2`` the variance of the data, the denoiser is (Karras et al., 2022, equation 7)
+A network of the prediction "edm" is a denoiser. With ``s^2`` the variance of the data it is (Karras et al., 2022,
+equation 7)
 
     D(z, eta) = c_skip z + c_out F(c_in z, log(eta) / 4)
     c_skip = s^2 / (s^2 + eta^2)    c_out = s eta / sqrt(s^2 + eta^2)    c_in = 1 / sqrt(s^2 + eta^2)
 
+One of the prediction "velocity" was trained by flow matching on the straight path ``x_t = (1 - t) x_0 + t eps`` and
+estimates ``dx_t/dt = eps - x_0`` (Lipman et al., 2023; Liu et al., 2023). It is asked at ``t = eta / (1 + eta)``, which
+it too is told as ``log(eta) / 4``, a quarter of the logit of t:
+
+    D(z, eta) = x_t - t F(x_t, log(eta) / 4)    x_t = z / (1 + eta)
+
 A model file is safetensors: the weights, and one JSON header entry ``kintsugi`` that holds the architecture, the
-training settings and, once measured, the spectra of the denoising error (``spectrum.*`` tensors). Reading one never
-runs code from it.
+prediction, the training settings and, once measured, the spectra of the denoising error (``spectrum.*`` tensors).
+Reading one never runs code from it. Format 1 had no prediction, and is always "edm".
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -25,17 +32,22 @@ from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
+from ..paths import FlowMatching
 from .base import Prior
 from .checkpoint import check_finite, read_safetensors
+from .prediction import coefficients
 from .spectrum import ErrorSpectrum
 from .unet import UNet, UNetConfig
 
-FORMAT = 1
+FORMAT = 2
+NetworkPrediction = Literal["edm", "velocity"]
 
 
 class NetworkPrior(Prior):
-    """A :class:`UNet` denoiser for images ``(B, C, H, W)`` in [-1, 1] of any height and width.
+    """A :class:`UNet` for images ``(B, C, H, W)`` in [-1, 1], of any height and width unless the network has a size.
 
+    ``prediction`` is what the network estimates; ``path`` that of flow matching for a velocity, else variance
+    preserving.
     ``spectrum``, where known, is the measured covariance of ``x_0 - D(z, eta)``, which the default sampler uses.
     ``card`` is what the model file says of itself: data, licence, settings, validation.
     """
@@ -44,6 +56,7 @@ class NetworkPrior(Prior):
         self,
         net: UNet,
         *,
+        prediction: NetworkPrediction = "edm",
         data_variance: float = 0.25,
         spectrum: ErrorSpectrum | None = None,
         card: dict[str, Any] | None = None,
@@ -51,8 +64,13 @@ class NetworkPrior(Prior):
         super().__init__()
         if not 0 < data_variance < float("inf"):
             raise InvalidArgument("data_variance", data_variance, "a positive number")
+        if prediction not in get_args(NetworkPrediction):
+            raise InvalidArgument("prediction", prediction, "'edm' or 'velocity'")
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.shape = (net.config.channels, None, None)
+        self.prediction = prediction
+        if prediction == "velocity":
+            self.path = FlowMatching()
+        self.shape = (net.config.channels, net.config.size, net.config.size)
         self.data_variance = data_variance
         self.spectrum = spectrum
         self.card = card or {}
@@ -65,7 +83,7 @@ class NetworkPrior(Prior):
             # Mirrored content is more like a photograph than zeros; an image smaller than the pad can only repeat.
             mode = "reflect" if pad[1] < width and pad[3] < height else "replicate"
             z = F.pad(z, pad, mode=mode)
-        c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, z)
+        c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, z, self.prediction)
         weights = self.net.head.weight.dtype  # a float64 measurement runs through a float32 network
         out = c_skip * z + c_out * self.net((c_in * z).to(weights), c_noise.to(weights)).to(z)
         return out[..., :height, :width]
@@ -75,20 +93,25 @@ class NetworkPrior(Prior):
         return self.net.receptive_radius()
 
 
-def preconditioning(eta: Tensor, data_variance: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def preconditioning(
+    eta: Tensor, data_variance: float, like: Tensor, prediction: NetworkPrediction = "edm"
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``c_skip, c_out, c_in`` with shape (B, 1, 1, 1) and ``c_noise`` with shape (B,), in the dtype of ``like``."""
     eta64 = eta.to(device="cpu", dtype=torch.float64)
-    total = data_variance + eta64**2
-    c_out = eta64 * (data_variance / total).sqrt()
+    if prediction == "velocity":
+        c_in, c_skip, c_out = coefficients("velocity", FlowMatching(), eta64, data_variance**0.5)
+    else:
+        total = data_variance + eta64**2
+        c_in, c_skip, c_out = total.rsqrt(), data_variance / total, eta64 * (data_variance / total).sqrt()
     shape = (-1,) + (1,) * (like.ndim - 1)
 
     def cast(c: Tensor) -> Tensor:
         return c.to(like)
 
     return (
-        cast(data_variance / total).view(shape),
+        cast(c_skip).view(shape),
         cast(c_out).view(shape),
-        cast(total.rsqrt()).view(shape),
+        cast(c_in).view(shape),
         cast(eta64.clamp_min(1e-12).log() / 4),  # at eta = 0 c_out is 0, and its factor only has to be finite
     )
 
@@ -99,6 +122,7 @@ def save_model(prior: NetworkPrior, path: str | os.PathLike[str], dtype: torch.d
         "format": FORMAT,
         "architecture": "unet",
         "config": prior.net.config.to_dict(),
+        "prediction": prior.prediction,
         "data_variance": prior.data_variance,
         "card": prior.card,
     }
@@ -124,7 +148,13 @@ def from_tensors(tensors: dict[str, Tensor], metadata: Mapping[str, Any], path: 
         net.load_state_dict(weights)
         spectrum = ErrorSpectrum.from_tensors(tensors)
         card = dict(header.get("card") or {})
-        prior = NetworkPrior(net, data_variance=float(header["data_variance"]), spectrum=spectrum, card=card)
+        prior = NetworkPrior(
+            net,
+            prediction="edm" if header["format"] == 1 else header["prediction"],
+            data_variance=float(header["data_variance"]),
+            spectrum=spectrum,
+            card=card,
+        )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InvalidFile(path, f"its weights do not fit its header ({' '.join(str(error).split())[:200]})") from error
     return prior.eval().requires_grad_(False)
@@ -138,6 +168,7 @@ def _read_header(path: FilePath, metadata: Mapping[str, Any]) -> dict[str, Any]:
         version, architecture = header["format"], header["architecture"]
     except (KeyError, TypeError) as error:  # not JSON, or not what we write
         raise InvalidFile(path, "its 'kintsugi' header entry cannot be read") from error
-    if version != FORMAT or architecture != "unet":
-        raise InvalidFile(path, f"model format {version!r} {architecture!r} is not known; this version reads 1 'unet'")
+    if version not in (1, FORMAT) or architecture != "unet":
+        known = f"1 and {FORMAT} of 'unet'"
+        raise InvalidFile(path, f"model format {version!r} {architecture!r} is not known; this version reads {known}")
     return dict(header)

@@ -11,6 +11,11 @@ things differ from DRUNet, because a restoration library needs them:
   receptive field (:meth:`UNet.receptive_radius`);
 * each block is modulated by the noise level (FiLM: a scale and a shift from an embedding of ``log eta``).
 
+For pictures of one size whose parts depend on each other over all of it, as those of a face do, three things can be
+added, each of which is absent by default: self-attention over all pixels of a level, dropout inside the blocks, and
+labels (how a training picture was augmented: Karras et al., 2022, appendix F.2) that enter with the noise level. With
+attention the network is no longer local, and knows only pictures of the size that it was trained on.
+
 The network itself predicts the bounded quantity of EDM (Karras et al., NeurIPS 2022); :class:`NetworkPrior` in
 ``network.py`` wraps it into the denoiser ``D(z, eta)``.
 """
@@ -18,6 +23,7 @@ The network itself predicts the bounded quantity of EDM (Karras et al., NeurIPS 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +40,11 @@ class UNetConfig:
 
     ``widths`` and ``blocks`` run from the finest level (after folding by ``patch``) to the coarsest; ``blocks`` are
     used once on the way down and once on the way up, except at the coarsest level, where they are used once.
+
+    size: the side of the pictures, where the network is a model of whole square pictures of one size; None for any.
+    attention: the levels, counted from 0 at the finest, whose blocks are followed by self-attention over all pixels;
+    needs ``size``. dropout: the share of a block's inner activations that training drops. labels: how many numbers
+    come with a picture beside the noise level.
     """
 
     channels: int = 3
@@ -41,6 +52,10 @@ class UNetConfig:
     widths: tuple[int, ...] = (32, 64, 128, 256)
     blocks: tuple[int, ...] = (1, 2, 2, 2)
     embedding: int = 128
+    size: int | None = None
+    attention: tuple[int, ...] = ()
+    dropout: float = 0.0
+    labels: int = 0
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks) or not self.widths:
@@ -51,6 +66,16 @@ class UNetConfig:
         for name in ("widths", "blocks"):
             if min(getattr(self, name)) < 1:
                 raise InvalidArgument(name, getattr(self, name), "positive integers")
+        if self.size is not None and (self.size < 1 or self.size % self.multiple):
+            raise InvalidArgument("size", self.size, f"a positive multiple of {self.multiple}, for this network")
+        if not set(self.attention) <= set(range(len(self.widths))):
+            raise InvalidArgument("attention", self.attention, f"levels from 0 to {len(self.widths) - 1}")
+        if self.attention and self.size is None:
+            raise InvalidArgument("attention", self.attention, "none without a size: it sees the whole picture")
+        if not 0 <= self.dropout < 1:
+            raise InvalidArgument("dropout", self.dropout, "a share from 0 to below 1")
+        if self.labels < 0:
+            raise InvalidArgument("labels", self.labels, "an integer of at least 0")
 
     @property
     def multiple(self) -> int:
@@ -76,11 +101,35 @@ class PixelNorm(nn.Module):
         return torch.addcmul(shift[:, None, None, :], normed, 1 + scale[:, None, None, :]).permute(0, 3, 1, 2)
 
 
-class Block(nn.Module):
-    """Residual block of two full 3x3 convolutions, with pixel norm and FiLM between them."""
+class Attention(nn.Module):
+    """Residual self-attention over all pixels of ``(B, C, H, W)``, in heads of 32 channels (one, if C is no multiple).
 
-    def __init__(self, width: int, embedding: int) -> None:
+    ``x + W_o softmax(q k^T / sqrt(d)) v`` with ``q, k, v`` linear in the pixel norm of ``x``.
+    """
+
+    def __init__(self, width: int) -> None:
         super().__init__()
+        self.heads = width // 32 if width % 32 == 0 else 1
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+        nn.init.normal_(self.out.weight, std=1e-2 / math.sqrt(width))
+        nn.init.zeros_(_bias(self.out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        normed = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2]).permute(0, 3, 1, 2)
+        q, k, v = (part.unflatten(1, (self.heads, -1)).flatten(3).transpose(2, 3)
+                   for part in self.qkv(normed).chunk(3, dim=1))  # fmt: skip
+        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, pixels, C / heads)
+        return x + self.out(mixed.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width)))
+
+
+class Block(nn.Module):
+    """Residual block of two full 3x3 convolutions, with pixel norm and FiLM between them, and attention after them."""
+
+    def __init__(self, width: int, embedding: int, dropout: float = 0.0, attention: bool = False) -> None:
+        super().__init__()
+        self.dropout = dropout
         self.norm = PixelNorm()
         self.film = nn.Linear(embedding, 2 * width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
@@ -88,33 +137,45 @@ class Block(nn.Module):
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
         nn.init.normal_(self.second.weight, std=1e-2 / math.sqrt(9 * width))
+        self.attend = Attention(width) if attention else None
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         scale, shift = self.film(emb).chunk(2, dim=1)
-        return x + self.second(F.silu(self.norm(self.first(x), scale, shift)))
+        inner = F.silu(self.norm(self.first(x), scale, shift))
+        if self.dropout:
+            inner = F.dropout(inner, self.dropout, self.training)
+        x = x + self.second(inner)
+        return x if self.attend is None else self.attend(x)
 
 
 class NoiseEmbedding(nn.Module):
-    """Fourier features of ``c_noise`` (B,) at fixed octaves, then a two-layer perceptron to ``(B, embedding)``."""
+    """Fourier features of ``c_noise`` (B,) at fixed octaves, then a two-layer perceptron to ``(B, embedding)``.
+
+    Labels ``(B, labels)`` are added, linearly and without a bias, to its hidden layer: zeros are as none.
+    """
 
     frequencies: Tensor
 
-    def __init__(self, embedding: int) -> None:
+    def __init__(self, embedding: int, labels: int = 0) -> None:
         super().__init__()
         self.register_buffer("frequencies", 2.0 ** torch.linspace(-1, 4, 16), persistent=False)
         self.first = nn.Linear(32, embedding)
         self.second = nn.Linear(embedding, embedding)
+        self.label = nn.Linear(labels, embedding, bias=False) if labels else None
 
-    def forward(self, c_noise: Tensor) -> Tensor:
+    def forward(self, c_noise: Tensor, labels: Tensor | None = None) -> Tensor:
         angles = c_noise[:, None] * self.frequencies
-        features = torch.cat((angles.sin(), angles.cos()), dim=1)
-        return F.silu(self.second(F.silu(self.first(features))))
+        hidden = self.first(torch.cat((angles.sin(), angles.cos()), dim=1))
+        if labels is not None and self.label is not None:
+            hidden = hidden + self.label(labels)
+        return F.silu(self.second(F.silu(hidden)))
 
 
 class UNet(nn.Module):
     """``(B, C, H, W), (B,) -> (B, C, H, W)`` for any ``H`` and ``W`` that are multiples of ``config.multiple``.
 
-    ``forward(x, c_noise)`` takes the scaled input ``c_in z`` and ``c_noise = log(eta) / 4`` of EDM.
+    ``forward(x, c_noise, labels)`` takes the scaled input ``c_in z``, ``c_noise = log(eta) / 4`` of EDM, and in
+    training the labels (B, config.labels) of the pictures; without them they are zero.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -124,9 +185,10 @@ class UNet(nn.Module):
         folded = config.channels * config.patch**2
 
         def stage(level: int) -> nn.ModuleList:
-            return nn.ModuleList(Block(widths[level], config.embedding) for _ in range(blocks[level]))
+            settings = widths[level], config.embedding, config.dropout, level in config.attention
+            return nn.ModuleList(Block(*settings) for _ in range(blocks[level]))
 
-        self.embed = NoiseEmbedding(config.embedding)
+        self.embed = NoiseEmbedding(config.embedding, config.labels)
         self.fold = nn.PixelUnshuffle(config.patch)
         self.stem = nn.Conv2d(folded, widths[0], 3, padding=1)
         coarse = range(1, len(widths))
@@ -140,8 +202,8 @@ class UNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(_bias(self.head))
 
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        emb = self.embed(c_noise)
+    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        emb = self.embed(c_noise, labels)
         h = self.stem(self.fold(x).contiguous(memory_format=torch.channels_last))
         skips = []
         for stage, shrink in zip(self.down, self.shrink, strict=True):
@@ -154,7 +216,12 @@ class UNet(nn.Module):
         return self.unfold(self.head(h))
 
     def receptive_radius(self) -> int:
-        """How far, in pixels of the image, an output pixel looks; a bound, from the layers' sizes."""
+        """How far, in pixels of the image, an output pixel looks; a bound, from the layers' sizes.
+
+        Unlimited (``sys.maxsize``) for a model of pictures of one size: where a pixel stands matters to it.
+        """
+        if self.config.size is not None:
+            return sys.maxsize
         radius, stride = self.config.patch, self.config.patch
         for level, blocks in enumerate(self.config.blocks):
             passes = blocks if level == len(self.config.blocks) - 1 else 2 * blocks

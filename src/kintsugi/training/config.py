@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..errors import InvalidArgument
+from ..priors.network import NetworkPrediction
 from ..priors.unet import UNetConfig
+
+LABELS = 7  # numbers that describe an augmentation: see augment.py
+Orientations = Literal["all", "mirrored", "one"]
+Objective = Literal["denoising", "flow"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,17 @@ class TrainConfig:
     count with which an image is drawn: 0 draws every file alike, 1 every pixel alike, so that large varied
     photographs are not drowned by many small ones. Noise levels are drawn log-uniform, a share ``focus_share`` from
     ``focus`` and the rest from ``eta_range``.
+
+    size: instead of crops, whole pictures: the middle square of each, reduced to ``size`` x ``size``; ``crop``,
+    ``min_scale`` and ``oversample`` are then not used. orientations: "all" eight, "mirrored" left to right or not, or
+    only the "one" that is stored. augment: the share of the pictures to which each change of ``augment.py`` is made, of
+    at most ``shift`` (of the side), ``zoom`` (log of the factor), ``angle`` (degrees) and ``colour``.
+
+    objective: what is trained, a "denoising" network (EDM) or the velocity of a "flow" on the straight path; both see
+    the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
+
+    cooldown: the steps at the end in which the learning rate falls, as a cosine, to a hundredth; before them it is
+    constant. None: all of them. May be changed on resuming, as ``steps`` may.
     """
 
     steps: int = 36_000
@@ -30,6 +46,15 @@ class TrainConfig:
     oversample: float = 1.0
     min_scale: float = 0.3
     grey_share: float = 0.05
+    size: int | None = None
+    orientations: Orientations = "all"
+    augment: float = 0.0
+    shift: float = 0.06
+    zoom: float = 0.1
+    angle: float = 6.0
+    colour: float = 0.15
+    objective: Objective = "denoising"
+    cooldown: int | None = None
     eta_range: tuple[float, float] = (0.004, 80.0)
     focus: tuple[float, float] = (0.05, 1.0)
     focus_share: float = 0.6
@@ -46,17 +71,31 @@ class TrainConfig:
         for name in ("steps", "batch", "crop", "save_every", "validate_every", "validation_crops"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, getattr(self, name), "an integer of at least 1")
-        if self.crop % self.net.multiple:
-            raise InvalidArgument("crop", self.crop, f"a multiple of {self.net.multiple}, for this network")
-        for name in ("seed", "warmup", "oversample"):
+        for name in ("crop", "size"):
+            if (getattr(self, name) or 0) % self.net.multiple:
+                raise InvalidArgument(name, getattr(self, name), f"a multiple of {self.net.multiple}, for this network")
+        if self.size is not None and self.size < 1:
+            raise InvalidArgument("size", self.size, "an integer of at least 1, or none for crops")
+        if self.net.attention and self.size is None:
+            raise InvalidArgument("attention", self.net.attention, "none without a size: it sees the whole picture")
+        if self.augment and self.size is None:
+            raise InvalidArgument("augment", self.augment, "0 without a size: it changes whole pictures")
+        for name, kind in (("orientations", Orientations), ("objective", Objective)):
+            if getattr(self, name) not in get_args(kind):
+                raise InvalidArgument(name, getattr(self, name), f"one of {', '.join(get_args(kind))}")
+        if self.cooldown is not None and self.cooldown < 0:
+            raise InvalidArgument("cooldown", self.cooldown, "a number of steps, or none for all of them")
+        for name in ("seed", "warmup", "oversample", "zoom", "angle", "colour"):
             if getattr(self, name) < 0:
                 raise InvalidArgument(name, getattr(self, name), "a number of at least 0")
         for name in ("lr", "clip", "data_variance"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(name, getattr(self, name), "a positive number")
-        for name in ("grey_share", "focus_share", "ema"):
+        for name in ("grey_share", "focus_share", "ema", "augment"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
+        if not 0 <= self.shift <= 0.5:
+            raise InvalidArgument("shift", self.shift, "a share of the side from 0 to a half")
         if not 0 < self.min_scale <= 1:
             raise InvalidArgument("min_scale", self.min_scale, "a number above 0 and at most 1")
         if not 0 < self.validation_share < 1:
@@ -65,6 +104,16 @@ class TrainConfig:
             low, high = getattr(self, name)
             if not 0 < low < high:
                 raise InvalidArgument(name, (low, high), "two noise levels, 0 < low < high")
+
+    @property
+    def side(self) -> int:
+        """Height and width of what the network is trained on."""
+        return self.crop if self.size is None else self.size
+
+    @property
+    def prediction(self) -> NetworkPrediction:
+        """What the network is trained to predict."""
+        return "velocity" if self.objective == "flow" else "edm"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

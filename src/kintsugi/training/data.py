@@ -1,4 +1,4 @@
-"""Random crops of a folder of images or arrays, each a function of (seed, index) and nothing else.
+"""Random crops of a folder of images or arrays, or whole pictures, each a function of (seed, index) and nothing else.
 
 An array is a ``.npy`` file of floats ``(C, H, W)`` in [-1, 1], with any number of channels: a magnitude, the real and
 imaginary part of a complex signal, bands. It is cropped, flipped and transposed as an image is, but never reduced,
@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import InvalidFile
+from .augment import Augmentation
 from .config import TrainConfig
+from .pictures import Signal, as_square, turned, unchanged_picture, whole_picture
+from .pictures import to_signal as to_signal
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 ARRAYS = ".npy"
-Signal = Image.Image | NDArray[np.float32]
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -117,6 +119,9 @@ def split(files: Sequence[Path], share: float) -> tuple[list[Path], list[Path]]:
 class Crops(Dataset[Tensor]):
     """``self[index]`` is a crop ``(C, crop, crop)`` in [-1, 1], determined by ``(seed, index)``.
 
+    With ``config.size`` it is a whole picture ``(C, size, size)``, changed as :class:`Augmentation` says: see
+    :func:`whole_picture`.
+
     Half of the crops of images are cut as they are; half are reduced by a factor log-uniform in [min_scale, 1]
     (Lanczos, with antialiasing), and a few are turned grey. Arrays are cut as they are. All are flipped and transposed
     at random.
@@ -126,10 +131,11 @@ class Crops(Dataset[Tensor]):
         self.files = list(files)
         self.config = config
         sizes = np.array([image_size(p) for p in self.files])
-        usable = sizes.min(axis=1) >= config.crop
+        usable = sizes.min(axis=1) >= config.side
         if not usable.any():
-            raise InvalidFile(self.files[0].parent, f"no image is at least {config.crop} pixels on each side")
-        weights = np.where(usable, np.prod(sizes, axis=1, dtype=float) ** config.oversample, 0)
+            raise InvalidFile(self.files[0].parent, f"no image is at least {config.side} pixels on each side")
+        power = config.oversample if config.size is None else 0.0
+        weights = np.where(usable, np.prod(sizes, axis=1, dtype=float) ** power, 0)
         self.cumulative = np.cumsum(weights)
         self.cumulative /= self.cumulative[-1]
         self.cache: dict[int, Signal] = {}
@@ -143,6 +149,8 @@ class Crops(Dataset[Tensor]):
         # The first image whose share ends above the draw: never one whose share is empty.
         chosen = int(np.searchsorted(self.cumulative, rng.random(), side="right"))
         signal = self._signal(chosen)
+        if self.config.size is not None:
+            return whole_picture(signal, Augmentation.draw(self.config, index), rng)
         if isinstance(signal, Image.Image):
             return random_crop(signal, self.config, rng)
         return array_crop(signal, self.config, rng)
@@ -151,6 +159,8 @@ class Crops(Dataset[Tensor]):
         if index in self.cache:
             return self.cache[index]
         signal = read_signal(self.files[index])
+        if self.config.size is not None:
+            signal = as_square(signal, self.config.size, self.files[index])
         size = signal.width * signal.height * 4 if isinstance(signal, Image.Image) else signal.nbytes
         if size <= self.cache_left:
             self.cache_left -= size
@@ -172,7 +182,7 @@ def random_crop(image: Image.Image, config: TrainConfig, rng: np.random.Generato
         patch = image.resize((crop, crop), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side))
     if rng.random() < config.grey_share:
         patch = patch.convert("L").convert("RGB")
-    return to_signal(_turned(np.asarray(patch), rng))
+    return to_signal(turned(np.asarray(patch), rng, config.orientations))
 
 
 def array_crop(values: NDArray[np.float32], config: TrainConfig, rng: np.random.Generator) -> Tensor:
@@ -180,33 +190,23 @@ def array_crop(values: NDArray[np.float32], config: TrainConfig, rng: np.random.
     crop = config.crop
     top, left = (int(rng.integers(0, n - crop + 1)) for n in values.shape[1:])
     cut = values[:, top : top + crop, left : left + crop]
-    turned = _turned(cut.transpose(1, 2, 0), rng).transpose(2, 0, 1)
-    return torch.from_numpy(turned.copy())  # not a view of what is cached
-
-
-def _turned(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``(H, W, C)`` in one of its eight orientations."""
-    left_right, across, top_bottom = (rng.random() < 0.5 for _ in range(3))
-    if left_right:
-        pixels = pixels[:, ::-1]
-    if top_bottom:
-        pixels = pixels[::-1]
-    # Last: between the flips it would turn one into the other, and two of the eight orientations would never come.
-    return pixels.transpose(1, 0, 2) if across else pixels
-
-
-def to_signal(pixels: np.ndarray) -> Tensor:
-    """``uint8 (H, W, 3)`` to ``float32 (3, H, W)`` in [-1, 1]."""
-    chw = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return chw.float() / 127.5 - 1
+    cut_turned = turned(cut.transpose(1, 2, 0), rng, config.orientations).transpose(2, 0, 1)
+    return torch.from_numpy(cut_turned.copy())  # not a view of what is cached
 
 
 def validation_crops(files: Sequence[Path], config: TrainConfig, size: int = 160) -> Tensor:
     """``(N, C, size, size)`` in [-1, 1]: fixed crops of the held-out files, the largest files first.
 
     A file smaller than ``size`` is left out where there are larger ones; the order makes the large, varied
-    photographs count.
+    photographs count. With ``config.size``: whole pictures of that size, evenly
+    spread over the files.
     """
+    if config.size is not None:
+        usable = [p for p in files if min(image_size(p)) >= config.size]
+        if not usable:
+            raise InvalidFile(files[0], f"held out, and smaller than {config.size} pixels, like all that are")
+        chosen = usable[:: -(-len(usable) // config.validation_crops)]
+        return torch.stack([unchanged_picture(read_signal(path), config.size, path) for path in chosen])
     by_size = sorted(files, key=lambda p: (-np.prod(image_size(p)), p.name))
     usable = [p for p in by_size if min(image_size(p)) >= size]
     if not usable:
@@ -227,6 +227,9 @@ def validation_crops(files: Sequence[Path], config: TrainConfig, size: int = 160
 
 def spectrum_crops(files: Sequence[Path], config: TrainConfig, count: int = 48, size: int = 128) -> Tensor:
     """``(count, C, size, size)`` in [-1, 1]: random crops of held-out files, drawn as training draws them."""
+    if config.size is not None:
+        crops = Crops(files, replace(config, seed=config.seed + 1, augment=0.0))
+        return torch.stack([crops[i] for i in range(count)])
     short = max(min(image_size(p)) for p in files)
     size = min(size, short // config.net.multiple * config.net.multiple)
     if size < 1:

@@ -2,16 +2,15 @@
 
 Everything random in step ``k`` is a function of ``(seed, k)``, and a checkpoint holds weights, their moving average
 and the optimiser, so a run that was killed and resumed takes the same steps as one that was not. ``steps`` may be
-changed on resuming: the learning rate follows the new cosine from there.
+changed on resuming, and ``cooldown``: the learning rate follows the new cosine from there.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import InvalidArgument, InvalidFile
-from ..files import atomic_path
+from ..errors import InvalidArgument
 from ..priors.network import NetworkPrior, load_model, save_model
 from ..priors.unet import UNet
-from .config import TrainConfig
-from .data import Crops, count_channels, find_images, spectrum_crops, split, validation_crops
+from .augment import draw_labels
+from .config import LABELS, TrainConfig
+from .data import ARRAYS, Crops, count_channels, find_images, spectrum_crops, split, validation_crops
 from .interrupt import Interrupt
 from .loss import DenoisingLoss, draw_levels
 from .spectrum import measure_spectrum
-
-Report = Callable[[dict[str, Any]], None]
+from .state import Log, Report, State, one_line
 
 
 def train(
@@ -42,10 +40,11 @@ def train(
     report: Report | None = None,
     card: dict[str, Any] | None = None,
 ) -> NetworkPrior:
-    """Train a denoiser on the images below ``folder``; returns the moving average of the weights as a prior.
+    """Train a network on the images below ``folder``; returns the moving average of the weights as a prior.
 
     Arrays ``(C, H, W)`` of floats in [-1, 1], as ``.npy`` files, serve as well as images. The network has as many
-    channels as the data, whatever ``config.net.channels`` says.
+    channels as the data, whatever ``config.net.channels`` says, the size of ``config.size``, and labels if pictures
+    are augmented.
 
     ``output`` is a folder: ``checkpoint.pt`` (to resume), ``log.jsonl`` (a line every ``report`` and validation),
     ``model.safetensors`` (float16, renewed at each validation, and at the end with the measured spectrum of its
@@ -59,20 +58,23 @@ def train(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     files = find_images(folder)
-    config = replace(config, net=replace(config.net, channels=count_channels(files)))
+    labels = LABELS if config.augment else 0
+    net_config = replace(config.net, channels=count_channels(files), size=config.size, labels=labels)
+    config = replace(config, net=net_config)
+    _check_augmentation(files, config)
     train_files, held_out = split(files, config.validation_share)
     crops = Crops(train_files, config)
     try:
         accelerator = Accelerator(mixed_precision=config.mixed_precision)
     except ValueError as error:
-        expected = f"a precision that this machine has ({_one_line(error)})"
+        expected = f"a precision that this machine has ({one_line(error)})"
         raise InvalidArgument("mixed_precision", config.mixed_precision, expected) from error
     set_seed(config.seed)
 
     net = UNet(config.net)
     if start_from is not None:
         known = load_model(start_from)
-        if known.net.config != config.net:
+        if replace(known.net.config, dropout=config.net.dropout) != config.net:
             raise InvalidArgument("start_from", known.net.config, f"a model of the same architecture, {config.net}")
         net.load_state_dict(known.net.state_dict())
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,13 +85,13 @@ def train(
     average = torch.optim.swa_utils.AveragedModel(
         net, device=accelerator.device, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)
     )
-    state = _State(loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
+    state = State(loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
     start = state.load()
     model, optimizer = accelerator.prepare(loss, optimizer)
     state.optimizer = optimizer
     # Read now what is needed only at the end: a broken file must not be found after hours of training.
     held_out_crops, to_measure = validation_crops(held_out, config), spectrum_crops(held_out, config)
-    log = _Log(output / "log.jsonl", start, report, accelerator.is_main_process)
+    log = Log(output / "log.jsonl", start, report, accelerator.is_main_process)
 
     began, (running, seen) = time.perf_counter(), state.running
     ranks, rank = accelerator.num_processes, accelerator.process_index
@@ -101,9 +103,12 @@ def train(
             generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
             eta = draw_levels(len(x0), config, generator).to(x0)
             noise = torch.randn(x0.shape, generator=generator).to(x0)
+            told = draw_labels(config, _indices(step, config, ranks, rank))
+            if config.net.dropout:
+                torch.manual_seed((config.seed * 1_000_003 + step) * 4096 + rank + 2048)
             optimizer.zero_grad(set_to_none=True)
             with accelerator.autocast():
-                value, per_sample = model(x0, noise, eta)
+                value, per_sample = model(x0, noise, eta, None if told is None else told.to(x0))
             if not bool(torch.isfinite(value)):
                 raise FloatingPointError(f"the loss is {value.item()} at step {step}; resume with a smaller --lr")
             accelerator.backward(value)
@@ -141,9 +146,11 @@ def train(
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to a hundredth of ``lr`` at ``steps``."""
+    """Linear warm-up, then constant, and over the last ``cooldown`` steps a cosine to a hundredth of ``lr``."""
     warm = min(1.0, (step + 1) / max(1, config.warmup))
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+    cooldown = config.steps if config.cooldown is None else min(config.cooldown, config.steps)
+    place = (step - (config.steps - cooldown)) / max(1, cooldown)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, place))))
     return config.lr * warm * (0.01 + 0.99 * cosine)
 
 
@@ -152,7 +159,7 @@ def as_prior(net: torch.nn.Module, config: TrainConfig, card: dict[str, Any] | N
     copy = UNet(config.net)
     copy.load_state_dict(net.state_dict())
     record = dict(card or {}) | {"step": step, "training": config.to_dict()}
-    prior = NetworkPrior(copy, data_variance=config.data_variance, card=record)
+    prior = NetworkPrior(copy, prediction=config.prediction, data_variance=config.data_variance, card=record)
     return prior.eval().requires_grad_(False)
 
 
@@ -175,15 +182,25 @@ def validate(prior: NetworkPrior, crops: Tensor, config: TrainConfig) -> dict[st
 
 def _batches(crops: Crops, start: int, ranks: int, rank: int) -> Iterator[Tensor]:
     """The batches of this process from step ``start`` on; crop ``index`` is seen once, by one process."""
-    batch = crops.config.batch
 
     def indices() -> Iterator[list[int]]:
         for step in range(start, crops.config.steps):
-            first = (step * ranks + rank) * batch
-            yield list(range(first, first + batch))
+            yield list(_indices(step, crops.config, ranks, rank))
 
     loader: DataLoader[Tensor] = DataLoader(crops, batch_sampler=_Sampler(indices))
     return iter(loader)
+
+
+def _indices(step: int, config: TrainConfig, ranks: int, rank: int) -> range:
+    """The crops that process ``rank`` sees in a step."""
+    first = (step * ranks + rank) * config.batch
+    return range(first, first + config.batch)
+
+
+def _check_augmentation(files: Sequence[Path], config: TrainConfig) -> None:
+    arrays = [path for path in files if path.suffix.lower() == ARRAYS]
+    if config.augment and arrays:
+        raise InvalidArgument("augment", config.augment, f"0 for arrays such as {arrays[0].name}")
 
 
 class _Sampler(torch.utils.data.Sampler[list[int]]):
@@ -192,81 +209,3 @@ class _Sampler(torch.utils.data.Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return self.indices()
-
-
-class _State:
-    """What a checkpoint holds; ``running`` is the sum of the losses since the last line of the log, and how many."""
-
-    def __init__(self, loss: DenoisingLoss, average: Any, optimizer: Any, scaler: Any, path: Path) -> None:
-        self.loss, self.average, self.optimizer, self.scaler, self.path = loss, average, optimizer, scaler, path
-        self.running = 0.0, 0
-
-    def save(self, step: int) -> None:
-        """Write everything that step ``step`` and later ones depend on."""
-        parts = {
-            "step": step,
-            "running": self.running,
-            "loss": self.loss.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        if self.scaler is not None:  # fp16: the scale of the loss adapts over the run
-            parts["scaler"] = self.scaler.state_dict()
-        with atomic_path(self.path) as temporary:
-            torch.save(parts, temporary)
-
-    def load(self) -> int:
-        """Put everything back, and return the step to go on from: 0 without a checkpoint."""
-        if not self.path.exists():
-            return 0
-        try:
-            parts = torch.load(self.path, map_location="cpu", weights_only=True)
-            self.loss.load_state_dict(parts["loss"])
-            self.average.load_state_dict(parts["average"])
-            self.optimizer.load_state_dict(parts["optimizer"])
-            if self.scaler is not None and "scaler" in parts:
-                self.scaler.load_state_dict(parts["scaler"])
-            self.running = parts.get("running", (0.0, 0))
-            return int(parts["step"])
-        except Exception as error:
-            raise InvalidFile(self.path, f"cannot be resumed with these settings ({_one_line(error)})") from error
-
-
-def _one_line(error: Exception, limit: int = 200) -> str:
-    return " ".join(str(error).split())[:limit]
-
-
-def _record(line: str) -> dict[str, Any]:
-    """A line of the log; one that a crash cut short belongs to no step."""
-    try:
-        record = json.loads(line)
-        return {**record, "step": int(record["step"])}
-    except (ValueError, TypeError, KeyError):
-        return {"step": math.inf}
-
-
-class _Log:
-    """A JSON line a record; lines beyond the step a run resumes from are dropped, so no step is logged twice."""
-
-    def __init__(self, path: Path, start: int, report: Report | None, active: bool) -> None:
-        self.path, self.report, self.active = path, report, active
-        lines = path.read_text().splitlines() if active and path.exists() else []
-        kept = [line for line in lines if _record(line)["step"] <= start]
-        self.held = {(record["step"], name) for record in map(_record, kept) for name in record}
-        if lines:
-            with atomic_path(path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in kept))
-
-    def holds(self, step: int, name: str) -> bool:
-        """Whether there is a line for ``step`` with an entry ``name``."""
-        return (step, name) in self.held
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Append ``record`` as a line, and report it."""
-        if not self.active:
-            return
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        self.held |= {(record["step"], name) for name in record}
-        if self.report is not None:
-            self.report(record)

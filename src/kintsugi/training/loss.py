@@ -4,6 +4,9 @@ The loss is EDM's, ``|F - F_target|^2`` in the units of the network, whose expec
 magnitude between noise levels. As in EDM2 (Karras et al., CVPR 2024, section 2.1) each level is divided by an estimate
 of its own expected loss, learned as ``u(eta)``: ``L / exp(u) + u``. Every level then contributes gradients of the same
 size, and what is optimised is close to the mean of the PSNR over levels.
+
+A velocity network is trained in the same way: there F_target is ``eps - x_0`` at ``x_t = (1 - t) x_0 + t eps`` with
+``t = eta / (1 + eta)``, and the loss is that of flow matching.
 """
 
 from __future__ import annotations
@@ -55,13 +58,17 @@ class DenoisingLoss(nn.Module):
         super().__init__()
         self.net = net
         self.weight = LevelWeight(config.eta_range)
-        self.data_variance = config.data_variance
+        self.data_variance, self.prediction = config.data_variance, config.prediction
 
-    def forward(self, x0: Tensor, noise: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted loss (scalar) and the loss of each sample before weighting ``(B,)``."""
-        c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, x0)
+    def forward(self, x0: Tensor, noise: Tensor, eta: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The weighted loss (scalar) and the loss of each sample before weighting ``(B,)``.
+
+        ``labels`` (B, n) say how the pictures were augmented.
+        """
+        c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, x0, self.prediction)
         z = x0 + eta.view(-1, 1, 1, 1) * noise
         target = (x0 - c_skip * z) / c_out
-        per_sample = (self.net(c_in * z, c_noise).float() - target).square().mean(dim=(1, 2, 3))
+        told = () if labels is None else (labels,)
+        per_sample = (self.net(c_in * z, c_noise, *told).float() - target).square().mean(dim=(1, 2, 3))
         u = self.weight(eta)
         return (per_sample / u.exp() + u).mean(), per_sample.detach()

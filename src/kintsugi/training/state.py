@@ -1,0 +1,95 @@
+"""What a run leaves on disk while it goes on: its checkpoint and its log."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InvalidFile
+from ..files import atomic_path
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class State:
+    """What a checkpoint holds; ``running`` is the sum of the losses since the last line of the log, and how many."""
+
+    def __init__(self, loss: torch.nn.Module, average: Any, optimizer: Any, scaler: Any, path: Path) -> None:
+        self.loss, self.average, self.optimizer, self.scaler, self.path = loss, average, optimizer, scaler, path
+        self.running = 0.0, 0
+
+    def save(self, step: int) -> None:
+        """Write everything that step ``step`` and later ones depend on."""
+        parts = {
+            "step": step,
+            "running": self.running,
+            "loss": self.loss.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.scaler is not None:  # fp16: the scale of the loss adapts over the run
+            parts["scaler"] = self.scaler.state_dict()
+        with atomic_path(self.path) as temporary:
+            torch.save(parts, temporary)
+
+    def load(self) -> int:
+        """Put everything back, and return the step to go on from: 0 without a checkpoint."""
+        if not self.path.exists():
+            return 0
+        try:
+            parts = torch.load(self.path, map_location="cpu", weights_only=True)
+            self.loss.load_state_dict(parts["loss"])
+            self.average.load_state_dict(parts["average"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+            if self.scaler is not None and "scaler" in parts:
+                self.scaler.load_state_dict(parts["scaler"])
+            self.running = parts.get("running", (0.0, 0))
+            return int(parts["step"])
+        except Exception as error:
+            raise InvalidFile(self.path, f"cannot be resumed with these settings ({one_line(error)})") from error
+
+
+def one_line(error: Exception, limit: int = 200) -> str:
+    """What an error says, short and without line breaks."""
+    return " ".join(str(error).split())[:limit]
+
+
+def _record(line: str) -> dict[str, Any]:
+    """A line of the log; one that a crash cut short belongs to no step."""
+    try:
+        record = json.loads(line)
+        return {**record, "step": int(record["step"])}
+    except (ValueError, TypeError, KeyError):
+        return {"step": math.inf}
+
+
+class Log:
+    """A JSON line a record; lines beyond the step a run resumes from are dropped, so no step is logged twice."""
+
+    def __init__(self, path: Path, start: int, report: Report | None, active: bool) -> None:
+        self.path, self.report, self.active = path, report, active
+        lines = path.read_text().splitlines() if active and path.exists() else []
+        kept = [line for line in lines if _record(line)["step"] <= start]
+        self.held = {(record["step"], name) for record in map(_record, kept) for name in record}
+        if lines:
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept))
+
+    def holds(self, step: int, name: str) -> bool:
+        """Whether there is a line for ``step`` with an entry ``name``."""
+        return (step, name) in self.held
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append ``record`` as a line, and report it."""
+        if not self.active:
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        self.held |= {(record["step"], name) for name in record}
+        if self.report is not None:
+            self.report(record)

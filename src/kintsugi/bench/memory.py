@@ -16,12 +16,12 @@ class Peak:
     """``mib`` after the block; nan where it is not known."""
 
     def __init__(self, device: str) -> None:
-        self._cuda = device.startswith("cuda")
+        self._device, self._cuda = device, device.startswith("cuda")
         self.mib = float("nan")
 
     def __enter__(self) -> Self:
         if self._cuda:
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(self._device)
             return self
         try:
             Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
@@ -33,7 +33,7 @@ class Peak:
 
     def __exit__(self, *error: object) -> None:
         if self._cuda:
-            self.mib = torch.cuda.max_memory_allocated() / 2**20
+            self.mib = torch.cuda.max_memory_allocated(self._device) / 2**20
         elif self._known:
             lines = Path("/proc/self/status").read_text().splitlines()
             kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,6 +18,23 @@ from ..training.data import find_images, to_signal
 from .suite import Images
 
 BUNDLED = ("parrots", "lighthouse")
+
+
+class Source(Protocol):
+    """Where pictures come from."""
+
+    def load(self, name: str) -> Tensor:
+        """The picture (3, H, W) in [-1, 1]."""
+
+
+class Held:
+    """Pictures in memory, as a worker is given them."""
+
+    def __init__(self, pictures: Mapping[str, Tensor]) -> None:
+        self._pictures = pictures
+
+    def load(self, name: str) -> Tensor:
+        return self._pictures[name]
 
 
 class Pictures:

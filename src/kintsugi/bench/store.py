@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..errors import InvalidFile
 from ..files import atomic_path
 from ..optional import optional
+from ..work import Claims
 
 
 class Store:
@@ -26,8 +25,9 @@ class Store:
 
     def __init__(self, folder: Path, suite: Mapping[str, Any]) -> None:
         self.folder = folder
-        for name in ("rows", "locks", "images"):
+        for name in ("rows", "images"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        self.claims = Claims(folder / "locks")
         stated = folder / "suite.json"
         text = json.dumps(suite, indent=1, sort_keys=True, default=str)
         if stated.exists() and stated.read_text() != text:
@@ -40,19 +40,15 @@ class Store:
         """The ids of the rows that are there."""
         return {path.stem for path in row_files(self.folder)}
 
+    def holds(self, id: str) -> bool:
+        """Whether the row is finished."""
+        return (self.folder / "rows" / f"{id}.parquet").exists()
+
     @contextmanager
     def claim(self, id: str) -> Iterator[bool]:
         """Whether this row is ours to compute: nobody is at it, and it is not finished."""
-        lock = FileLock(self.folder / "locks" / id)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield not (self.folder / "rows" / f"{id}.parquet").exists()
-        finally:
-            lock.release()
+        with self.claims.claim(id) as ours:
+            yield ours and not self.holds(id)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """A finished row, by its ``id``."""

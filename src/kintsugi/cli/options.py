@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..tasks import Settings
+    from ..work import Cluster
 
 # The names in tasks.TASKS.
 TaskName = Literal["sr", "inpaint", "deblur", "denoise", "colorize", "jpeg", "dequantize", "hdr"]
@@ -38,6 +39,21 @@ Quality = Annotated[
 ]
 Bits = Annotated[int | None, typer.Option(help="dequantize: of each channel, 1 to 8.")]
 Gain = Annotated[float, typer.Option(help="hdr: how much the contrast was raised before it was clipped.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that divide the work [default: 1; ray: as many as the cluster has room for].", min=1),
+]
+Engine = Annotated[
+    Literal["process", "ray"], typer.Option(help="Processes on this machine, or Ray: one machine or many.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="ray: HOST:PORT, or auto [default: RAY_ADDRESS, else a Ray of its own on this machine]."),
+]
+Cpus = Annotated[int, typer.Option(help="ray: CPUs, and threads, of a worker.", min=1)]
+Gpus = Annotated[float | None, typer.Option(help="ray: GPUs of a worker [default: 1 with --device cuda, else 0].")]
+# Of the processes that --workers starts: nothing is checked, told or tried again that the first one sees to.
+AsWorker = Annotated[bool, typer.Option("--as-worker", hidden=True)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
 
@@ -133,6 +149,21 @@ def parse_assignments(pairs: Sequence[str], option: str = "set") -> dict[str, An
         except (ValueError, SyntaxError):
             settings[key] = {"true": True, "false": False}.get(value.lower(), value)
     return settings
+
+
+def cluster(
+    engine: str, workers: int | None, address: str | None, cpus: int, gpus: float | None, device: str
+) -> Cluster | None:
+    """The cluster of the options, None for processes. Errors: :class:`InvalidArgument`."""
+    if engine != "ray":
+        if address is not None:
+            raise InvalidArgument("address", address, "none without --engine ray")
+        return None
+    from ..work import Cluster
+
+    if gpus is None:
+        gpus = 1.0 if device.startswith("cuda") else 0.0
+    return Cluster(workers=workers, address=address, cpus=cpus, gpus=gpus)
 
 
 def refuse_overwriting(inputs: Iterable[Path | str | None], outputs: Iterable[Path]) -> None:

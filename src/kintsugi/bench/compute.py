@@ -10,6 +10,7 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -25,25 +26,31 @@ from ..errors import InvalidArgument, KintsugiError
 from ..oracles import Oracle, distance, oracle
 from ..priors import Prior, load_prior
 from ..problem import Problem
-from ..samplers import make_sampler
+from .measures import row_metrics
 from .memory import Peak
-from .pictures import Pictures
+from .methods import make_method
+from .pictures import Source
 from .problems import ProblemSpec
 from .suite import Row, Suite
 
+Load = Callable[[str, str], Prior]
+
 
 def compute(
-    row: Row, suite: Suite, pictures: Pictures | None, device: str = "cpu"
+    row: Row, suite: Suite, pictures: Source | None, device: str = "cpu", load: Load | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """One row, and the pictures that are to be kept: a function of its arguments alone."""
-    problem, prior, truth = _given(row, pictures, device)
+    """One row, and the pictures that are to be kept: a function of its arguments alone.
+
+    ``load``: the model of a name on a device, :func:`model` if None.
+    """
+    problem, prior, truth = _given(row, pictures, device, load or model)
     known = {
         "id": row.id, "prior": row.prior, "image": row.image, "problem": row.problem, "sampler": row.sampler.shown,
         "steps": row.steps, "seed": row.seed, "samples": row.samples, "noise": problem.noise,
         "settings": json.dumps(row.sampler.settings, sort_keys=True), "versions": json.dumps(versions(device)),
         "message": "", "forwards": 0.0, "vjps": 0.0, "seconds": 0.0, "peak_mib": 0.0,
     }  # fmt: skip
-    method = make_sampler(row.sampler.name, **row.sampler.settings)
+    method = make_method(row.sampler.name, row.sampler.settings)
     batch = row.samples if row.prior == "oracle" else None
     began = time.perf_counter()
     try:
@@ -60,20 +67,20 @@ def compute(
     samples = result.samples[0].cpu()
     measured = _measure(row, suite, samples, truth, problem)
     images = {}
-    if suite.keep_images and truth is not None:
+    if suite.keeps and truth is not None:
         images = {row.id: samples[0], f"truth-{row.image}": truth}
         if problem.batch.shape[1:] == truth.shape:
             images[f"y-{row.problem}-{row.image}"] = problem.batch[0].cpu()
     return known | {"status": "done", "peak_mib": peak.mib} | cost | measured, images
 
 
-def _given(row: Row, pictures: Pictures | None, device: str) -> tuple[Problem, Prior, Tensor | None]:
+def _given(row: Row, pictures: Source | None, device: str, load: Load) -> tuple[Problem, Prior, Tensor | None]:
     if pictures is None:
         known = _oracle(row.problem)
         return known.problem, known.prior, None
     truth = pictures.load(row.image)
     problem = ProblemSpec.model_validate(row.spec["problem"]).simulate(truth, row.image)
-    return problem.with_rows(problem.batch.to(device)), model(row.prior, device), truth
+    return problem.with_rows(problem.batch.to(device)), load(row.prior, device), truth
 
 
 @lru_cache(maxsize=1)
@@ -92,16 +99,15 @@ def _measure(row: Row, suite: Suite, samples: Tensor, truth: Tensor | None, prob
     if truth is None:
         values = asdict(distance(samples, _oracle(row.problem), generator=1))
         return {f"metric.{name}": value for name, value in values.items()}
-    from ..metrics import make_metric
-
     here = problem.with_rows(problem.batch.cpu())
-    return {f"metric.{name}": float(make_metric(name)(samples, truth, here)) for name in suite.metrics}
+    metrics = row_metrics(suite, row.image)
+    return {f"metric.{name}": float(metric(samples, truth, here)) for name, metric in metrics.items()}
 
 
 @lru_cache(maxsize=8)
 def versions(device: str = "cpu") -> dict[str, str]:
     """What made a row: versions, the commit where there is one, the device."""
-    name = torch.cuda.get_device_name() if device.startswith("cuda") else f"{platform.machine()} CPU"
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{platform.machine()} CPU"
     return {
         "kintsugi": kintsugi.__version__,
         "torch": torch.__version__,

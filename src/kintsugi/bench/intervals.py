@@ -14,23 +14,13 @@ from typing import Any, Literal, TypeVar
 from scipy.special import stdtrit
 
 from ..errors import InvalidArgument
+from ..oracles import Distance
 
 Key = tuple[str, str, int]
 Goal = Literal["higher", "lower"] | float | None
 K = TypeVar("K", bound=Hashable)
 
 COSTS = ("forwards", "vjps", "seconds", "peak_mib")
-# What a metric is better for; by its first word, so that "lpips-vgg" and "psnr_y" are known.
-GOALS: Mapping[str, Goal] = {
-    **dict.fromkeys(("psnr", "ssim", "msssim", "fsim", "vif", "clip", "musiq", "topiq"), "higher"),
-    **dict.fromkeys(("lpips", "dists", "mse", "rmse", "nrmse", "nmse", "mae", "fid", "kid", "niqe", "crps"), "lower"),
-    **dict.fromkeys(("band", "swd"), "lower"),
-    "top1": "higher",
-    "coverage": 0.9,
-    **dict.fromkeys(("mean", "sliced", "modes"), "lower"),  # distances to exact posteriors: kintsugi.oracles.Distance
-    "spread": 1.0,
-    "texture": 1.0,
-}
 
 
 @dataclass(frozen=True)
@@ -93,14 +83,26 @@ def summary(rows: Iterable[Mapping[str, Any]], metric: str) -> dict[Key, Interva
 
 
 def goal(metric: str) -> Goal:
-    """Whether a metric should be "higher", "lower" or near a number, by ``GOALS``; None where nobody knows.
+    """Whether a metric should be "higher", "lower" or near a number, as the metric itself says; None where it does not.
 
-    >>> goal("psnr_y"), goal("lpips-vgg"), goal("spread"), goal("sliced_floor"), goal("beauty")
-    ('higher', 'lower', 1.0, None, None)
+    ``metric`` is the name of one of :mod:`kintsugi.metrics`, with more words or without ("lpips-vgg"), or of a distance
+    to an exact posterior (:class:`kintsugi.oracles.Distance`).
+
+    >>> goal("psnr_y"), goal("lpips-vgg"), goal("coverage"), goal("spread"), goal("sliced_floor"), goal("beauty")
+    ('higher', 'lower', 0.9, 1.0, None, None)
     """
-    name = metric.lower().replace("ms-ssim", "msssim").replace("ms_ssim", "msssim")
-    words = "".join(c if c.isalnum() else " " for c in name).split()
-    return GOALS.get(words[0]) if words and words[-1] != "floor" else None
+    from ..metrics import available_metrics, available_set_metrics
+
+    goals: dict[str, Goal] = dict(Distance.goals)
+    for name, cls in (*available_metrics().items(), *available_set_metrics().items()):
+        goals[name] = cls.best if cls.better == "none" else cls.better
+    words = _words(metric)
+    fits = [name for name in goals if words[: len(_words(name))] == _words(name)]
+    return goals[max(fits, key=len)] if fits and words[-1] != "floor" else None
+
+
+def _words(name: str) -> list[str]:
+    return "".join(c if c.isalnum() else " " for c in name.lower()).split()
 
 
 def best(cells: Mapping[K, Interval], aim: Goal) -> tuple[set[K], set[K]]:

@@ -15,7 +15,8 @@ from ..errors import InvalidFile
 from ..files import atomic_path
 from ..optional import optional
 from .figures import Drawing, Style, curves, picture, picture_width, swatch
-from .intervals import Interval, best, formatter, goal, summary
+from .intervals import Interval, best, formatter, goal, summary, t_interval
+from .sets import read_sets, with_sets
 from .store import row_files
 
 Row = dict[str, Any]
@@ -30,7 +31,8 @@ METHOD = (
     "confidence interval over images (none for a single image). Bold: the best mean of a column (in colour), and those "
     "that cannot be told from it: the 95 % interval of their difference, image by image, holds 0. In brackets: "
     "the number of images, where it is not all of them. Forwards and VJPs are evaluations of the network and of its "
-    "derivative, as counted in the rows. ↑: higher is better; ↓: lower is better."
+    "derivative, as counted in the rows. ↑: higher is better; ↓: lower is better. FID and KID are of a set of "
+    "pictures, whose number is in brackets, and have no interval: compare sets of one size only."
 )
 
 
@@ -44,7 +46,7 @@ def report(run: Path, output: Path | None = None) -> tuple[Path, Path]:
     output = run if output is None else Path(output)
     html = output if output.suffix.lower() in (".html", ".htm") else output / "report.html"
     jinja2 = optional("jinja2", "bench", "a benchmark's report")
-    suite, rows = _suite(run), _distinct(read_rows(run))
+    suite, rows = _suite(run), _distinct(with_sets(read_rows(run), read_sets(run)))
     page = _page(run, suite, rows)
     template = (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -313,6 +315,7 @@ def _section(problem: str, rows: Sequence[Row], samplers: Sequence[str], metrics
     used = [name for name in metrics if any(row[f"metric.{name}"] is not None for row in rows)]
     columns = [("forwards + VJPs", _costs(done)), ("seconds", _plain(_by_key(done, "seconds")))]
     columns += [(_titled(name), _cells(_by_key(done, name), name, every)) for name in used]
+    columns += _set_columns(done)
     if any(row["peak_mib"] for row in done):
         columns.append(("peak MiB", _plain(_by_key(done, "peak_mib"))))
     missing = Cell("-", off=True)
@@ -341,6 +344,27 @@ def _costs(rows: Sequence[Row]) -> dict[tuple[str, int], Cell]:
         key: Cell(f"{_count(cell.mean)} + {_count(vjps[key].mean) if key in vjps else '-'}")
         for key, cell in forwards.items()
     }
+
+
+def _set_columns(rows: Sequence[Row]) -> list[tuple[str, dict[tuple[str, int], Cell]]]:
+    """Metrics of sets, the mean over seeds, and of how many pictures; bold and coloured is the best one."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["sampler"], row["steps"]), []).append(row)
+    columns = []
+    for column in sorted({name for row in rows for name in row if name.startswith("set.") and name != "set.images"}):
+        values, counts = {}, {}
+        for key, members in groups.items():
+            seeds = {row["seed"]: row[column] for row in members if row.get(column) is not None}
+            if seeds:
+                values[key] = t_interval([math.fsum(seeds.values()) / len(seeds)])
+                counts[key] = min(row["set.images"] for row in members if row["seed"] in seeds)
+        metric = column.removeprefix("set.")
+        write, leads = formatter(cell.mean for cell in values.values()), best(values, goal(metric))[1]
+        cells = {k: Cell(f"{write(v.mean)} ({counts[k]})", k in leads, k in leads) for k, v in values.items()}
+        if cells:
+            columns.append((f"{_titled(metric)} (pictures)", cells))
+    return columns
 
 
 def _plain(cells: Mapping[tuple[str, int], Interval]) -> dict[tuple[str, int], Cell]:

@@ -26,7 +26,8 @@ class Metric(ABC):
     Attributes
     ----------
     name: what :func:`make_metric` calls it.
-    better: whether a "higher" or a "lower" value is better; "none" where a known value in between is the best.
+    better: whether a "higher" or a "lower" value is better; "none" where it is neither.
+    best: the value in between that is the best, if there is one for all problems (by default, where it can be set).
     unit: of the value; empty for plain numbers.
     needs: beyond the samples and the problem: "truth", the signal that was measured; "samples", at least two of
         them; "oracle", the exact posterior.
@@ -36,6 +37,7 @@ class Metric(ABC):
 
     name: ClassVar[str]
     better: ClassVar[Literal["higher", "lower", "none"]]
+    best: ClassVar[float | None] = None
     unit: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     takes_complex: ClassVar[bool] = False

@@ -33,6 +33,7 @@ class SetMetric(ABC):
 
     name: ClassVar[str]
     better: ClassVar[Literal["higher", "lower", "none"]] = "lower"
+    best: ClassVar[float | None] = None
     unit: ClassVar[str] = ""
 
     features: Features | None = None
@@ -68,12 +69,23 @@ class SetMetric(ABC):
                 raise InvalidArgument(name, "NaN or infinite values", "finite values")
         if images.shape[1] != truths.shape[1]:
             raise InvalidArgument("truths", tuple(truths.shape), f"the channels of images, {images.shape[1]}")
+        return self.compare(self.extract(images), self.extract(truths))
+
+    def compare(self, features: Tensor, truths: Tensor) -> float:
+        """The metric of features (N, d) and (M, d) that :meth:`extract` gave, at least two of each."""
+        for name, x in (("features", features), ("truths", truths)):
+            if x.ndim != 2 or len(x) < 2 or x.shape[1] != features.shape[1]:
+                raise InvalidArgument(name, tuple(x.shape), f"features (n, {features.shape[-1]}) of at least two")
+        return self._value(features.double(), truths.double())
+
+    def extract(self, x: Tensor) -> Tensor:
+        """The features (N, d), float64, of pictures (N, C, H, W), for sets that are too large to be held at once.
+
+        Errors: :class:`InvalidArgument`; what :meth:`lack` returns.
+        """
         lack = self.lack()
         if lack is not None:
             raise lack
-        return self._value(self._features(images), self._features(truths))
-
-    def _features(self, x: Tensor) -> Tensor:
         function = _inception if self.features is None else self.features
         with torch.no_grad():
             parts = [function(part.detach().float().clamp(-1, 1)) for part in x.split(self.batch)]

@@ -42,6 +42,7 @@ class Coverage(Metric):
 
     name: ClassVar[str] = "coverage"
     better: ClassVar[Literal["higher", "lower", "none"]] = "none"
+    best: ClassVar[float | None] = 0.9
     needs: ClassVar[frozenset[str]] = frozenset({"truth", "samples"})
     takes_complex: ClassVar[bool] = True
 
@@ -72,6 +73,7 @@ class SpreadSkill(Metric):
 
     name: ClassVar[str] = "spread_skill"
     better: ClassVar[Literal["higher", "lower", "none"]] = "none"
+    best: ClassVar[float | None] = 1.0
     needs: ClassVar[frozenset[str]] = frozenset({"truth", "samples"})
     takes_complex: ClassVar[bool] = True
 

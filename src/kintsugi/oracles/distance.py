@@ -7,7 +7,9 @@ problems of different size and difficulty compare; 0, 1, the floor and 0 are tho
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +36,12 @@ class Distance:
     modes: total variation distance of the shares of the samples in each mode from the true ones, in [0, 1]; None for
         priors with one mode.
     modes_floor: what exact draws of the same number have on average.
+    goals: where each of these is better: "lower", or near a number.
     """
+
+    goals: ClassVar[Mapping[str, Literal["lower"] | float]] = {
+        "mean": "lower", "spread": 1.0, "sliced": "lower", "modes": "lower",
+    }  # fmt: skip
 
     mean: float
     spread: float

@@ -231,7 +231,7 @@ def test_a_run_can_be_made_longer(straight: tuple[NetworkPrior, Path], pictures:
 
 def test_what_a_run_leaves(straight: tuple[NetworkPrior, Path]) -> None:
     prior, output = straight
-    assert {p.name for p in output.iterdir()} == {"checkpoint.pt", "log.jsonl", "model.safetensors"}
+    assert {p.name for p in output.iterdir()} == {"best.safetensors", "checkpoint.pt", "log.jsonl", "model.safetensors"}
     records = read_log(output)
     assert [(r["step"], "loss" in r) for r in records] == [(3, True), (3, False), (6, True), (6, False)]
     assert records[2]["lr"] == learning_rate(5, TINY)  # of the sixth step

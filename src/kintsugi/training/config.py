@@ -98,6 +98,8 @@ class TrainConfig:
             raise InvalidArgument("shift", self.shift, "a share of the side from 0 to a half")
         if not 0 < self.min_scale <= 1:
             raise InvalidArgument("min_scale", self.min_scale, "a number above 0 and at most 1")
+        if not self.validation_levels or not min(self.validation_levels) > 0:
+            raise InvalidArgument("validation_levels", self.validation_levels, "positive noise levels, at least one")
         if not 0 < self.validation_share < 1:
             raise InvalidArgument("validation_share", self.validation_share, "a number between 0 and 1")
         for name in ("eta_range", "focus"):

@@ -48,8 +48,10 @@ def train(
 
     ``output`` is a folder: ``checkpoint.pt`` (to resume), ``log.jsonl`` (a line every ``report`` and validation),
     ``model.safetensors`` (float16, renewed at each validation, and at the end with the measured spectrum of its
-    errors). If it holds a checkpoint, the run goes on from it; else it begins with the weights of the model file
-    ``start_from``, or with random ones. Ctrl-C finishes the step, saves and stops. Needs the extra ``[train]``.
+    errors), ``best.safetensors`` (the same, of the validation with the highest PSNR, in the mean over its levels: where
+    images are few a network learns them by heart, and is then best before its end). If it holds a checkpoint, the run
+    goes on from it; else it begins with the weights of the model file ``start_from``, or with random ones. Ctrl-C
+    finishes the step, saves and stops. Needs the extra ``[train]``.
     """
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -129,7 +131,7 @@ def train(
                     scores = validate(prior.to(accelerator.device), held_out_crops, config)
                     prior.card["validation"] = scores
                     log.write({"step": done, "validation": scores})
-                    save_model(prior, output / "model.safetensors")
+                    _save(prior, output, log.is_best(done))
             if accelerator.is_main_process and (milestone or interrupt.asked):
                 state.running = running, seen
                 state.save(done)
@@ -141,8 +143,18 @@ def train(
         if not log.holds(config.steps, "validation"):
             log.write({"step": config.steps, "validation": prior.card["validation"]})
         prior.spectrum = measure_spectrum(prior, to_measure)
-        save_model(prior.cpu(), output / "model.safetensors")
+        _save(prior.cpu(), output, log.is_best(config.steps))
+        best = load_model(output / "best.safetensors")
+        if best.spectrum is None:
+            best.spectrum = measure_spectrum(best.to(accelerator.device), to_measure)
+            save_model(best.cpu(), output / "best.safetensors")
     return prior.cpu()
+
+
+def _save(prior: NetworkPrior, output: Path, best: bool) -> None:
+    save_model(prior, output / "model.safetensors")
+    if best or not (output / "best.safetensors").exists():
+        save_model(prior, output / "best.safetensors")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

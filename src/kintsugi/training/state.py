@@ -68,6 +68,10 @@ def _record(line: str) -> dict[str, Any]:
         return {"step": math.inf}
 
 
+def _score(record: dict[str, Any]) -> float:
+    return sum(record["validation"].values()) / len(record["validation"])
+
+
 class Log:
     """A JSON line a record; lines beyond the step a run resumes from are dropped, so no step is logged twice."""
 
@@ -75,7 +79,9 @@ class Log:
         self.path, self.report, self.active = path, report, active
         lines = path.read_text().splitlines() if active and path.exists() else []
         kept = [line for line in lines if _record(line)["step"] <= start]
-        self.held = {(record["step"], name) for record in map(_record, kept) for name in record}
+        records = [_record(line) for line in kept]
+        self.held = {(record["step"], name) for record in records for name in record}
+        self.scores = {record["step"]: _score(record) for record in records if "validation" in record}
         if lines:
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in kept))
@@ -84,6 +90,10 @@ class Log:
         """Whether there is a line for ``step`` with an entry ``name``."""
         return (step, name) in self.held
 
+    def is_best(self, step: int) -> bool:
+        """Whether no earlier validation was better than that of ``step``, in the mean over its levels."""
+        return self.scores[step] >= max(self.scores.values())
+
     def write(self, record: dict[str, Any]) -> None:
         """Append ``record`` as a line, and report it."""
         if not self.active:
@@ -91,5 +101,7 @@ class Log:
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         self.held |= {(record["step"], name) for name in record}
+        if "validation" in record:
+            self.scores[record["step"]] = _score(record)
         if self.report is not None:
             self.report(record)

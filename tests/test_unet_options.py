@@ -108,7 +108,7 @@ def test_vjp_is_the_derivative() -> None:
 def test_dropout_drops_in_training_and_nowhere_else() -> None:
     plain, dropping = Block(16, 8), Block(16, 8, dropout=0.5)
     fill(plain)
-    dropping.load_state_dict(plain.state_dict())
+    dropping.requires_grad_(False).load_state_dict(plain.state_dict())
     x, emb = noise(1, 16, 6, 6), noise(1, 8)
     assert torch.equal(dropping.eval()(x, emb), plain(x, emb))
     torch.manual_seed(0)

@@ -7,8 +7,9 @@ from ..optional import optional
 for _package in ("pydantic", "yaml", "pyarrow"):
     optional(_package, "bench", "a benchmark")
 
+from .cluster import run_on_cluster  # noqa: E402
 from .compute import compute  # noqa: E402
-from .run import Plan, plan, run, run_workers  # noqa: E402
+from .run import Plan, count_left, plan, run  # noqa: E402
 from .suite import Row, Suite, load_suite, rows  # noqa: E402
 
-__all__ = ["Plan", "Row", "Suite", "compute", "load_suite", "plan", "rows", "run", "run_workers"]
+__all__ = ["Plan", "Row", "Suite", "compute", "count_left", "load_suite", "plan", "rows", "run", "run_on_cluster"]

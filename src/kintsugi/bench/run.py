@@ -7,8 +7,6 @@ between them by starting the same command.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..errors import InvalidArgument, InvalidFile
-from ..samplers import make_sampler
+from ..errors import InvalidArgument
 from .compute import compute, model
+from .deepinv import Deepinv
+from .measures import label_of, missing_metrics, row_metrics
+from .methods import make_method
 from .pictures import Pictures, write_picture
+from .sets import check_sets, finish_sets
 from .store import Store
 from .suite import Row, Suite, rows
 
@@ -31,7 +33,7 @@ Say = Callable[[str], None]
 class Plan:
     """What a run is about to do: rows in all and left, and about how long the rest takes in seconds, if that is known.
 
-    ``missing``: metrics that cannot be computed here, and why.
+    ``missing``: metrics and methods that cannot be had here ("metric lpips", "sampler deepinv:DPS"), and why.
     """
 
     total: int
@@ -54,42 +56,70 @@ def plan(suite: Suite, folder: Path) -> Plan:
     return Plan(len(wanted), len(left), _estimate(suite, pictures, left), _missing(suite))
 
 
-def run(suite: Suite, folder: Path, *, device: str = "cpu", say: Say = print) -> int:
+def run(suite: Suite, folder: Path, *, device: str = "cpu", stay: bool = False, say: Say = print) -> int:
     """Compute what is missing in ``folder``; the number of rows that were computed here.
+
+    ``stay``: until all rows are there, also those that others are at, in case they are lost.
 
     Errors: as :func:`plan`. What goes wrong within a row is a row: "refused" where the method does not take the
     problem, "failed" where samples are not finite or memory ran out.
     """
-    missing = _missing(suite)
-    if missing:
-        name, why = next(iter(missing.items()))
-        raise InvalidArgument("metrics", name, f"a metric that can be computed here ({why})")
-    pictures = Pictures(suite.images) if suite.problems else None
-    if pictures is not None:
-        _try(suite, pictures)
+    pictures = checked(suite)
     store, done = Store(folder, suite.model_dump(mode="json")), 0
     finished = store.finished()
-    for row in rows(suite, pictures.digests if pictures else {}):
-        if row.id in finished:
-            continue
-        with store.claim(row.id) as ours:
-            if not ours:
-                continue
-            result, images = compute(row, suite, pictures, device)
-            for name, x in images.items():
-                write_picture(store.image(name), x)
-            store.write(result)
-            done += 1
-            say(_line(row, result))
+    left = [row for row in rows(suite, pictures.digests if pictures else {}) if row.id not in finished]
+    while left:
+        for row in left:
+            with store.claim(row.id) as ours:
+                if not ours:
+                    continue
+                result, images = compute(row, suite, pictures, device)
+                keep(store, result, images)
+                done += 1
+                say(line(row, result))
+        left = [row for row in left if not store.holds(row.id)] if stay else []
+        if left:
+            time.sleep(1)
+    finish_sets(suite, folder, pictures, device=device, say=say)
     return done
 
 
-def _missing(suite: Suite) -> dict[str, str]:
-    if not suite.metrics:
-        return {}
-    from ..metrics import make_metric
+def count_left(suite: Suite, folder: Path) -> int:
+    """How many rows are not in ``folder``."""
+    pictures = Pictures(suite.images) if suite.problems else None
+    finished = Store(folder, suite.model_dump(mode="json")).finished()
+    return sum(row.id not in finished for row in rows(suite, pictures.digests if pictures else {}))
 
-    found = {name: make_metric(name).missing() for name in suite.metrics}
+
+def keep(store: Store, result: Mapping[str, Any], images: Mapping[str, Tensor]) -> None:
+    """A row and its pictures in the folder, the row last: what is there is whole."""
+    for name, x in images.items():
+        write_picture(store.image(name), x)
+    store.write(result)
+
+
+def checked(suite: Suite) -> Pictures | None:
+    """The pictures of a suite of which every problem and metric can be computed here.
+
+    Errors: as :func:`plan`, and :class:`InvalidArgument` for metrics that are missing.
+    """
+    missing = _missing(suite)
+    if missing:
+        name, why = next(iter(missing.items()))
+        kind, _, word = name.partition(" ")
+        raise InvalidArgument(f"{kind}s", word, f"a {kind} that can be had here ({why})")
+    pictures = Pictures(suite.images) if suite.problems else None
+    if pictures is not None:
+        _try(suite, pictures)
+    return pictures
+
+
+def _missing(suite: Suite) -> dict[str, str]:
+    found: dict[str, str | None] = {**missing_metrics(suite)}
+    for sampler in suite.samplers:
+        method = make_method(sampler.name, sampler.settings)
+        lack = method.lack() if isinstance(method, Deepinv) else None
+        found[f"sampler {sampler.name}"] = None if lack is None else str(lack)
     return {name: why for name, why in found.items() if why}
 
 
@@ -101,50 +131,38 @@ def _try(suite: Suite, pictures: Pictures) -> None:
     name = next(iter(pictures.digests))
     truth = pictures.load(name)
     samples = truth + 0.1 * torch.randn((suite.samples, *truth.shape), generator=torch.Generator().manual_seed(0))
-    from ..metrics import make_metric
-
-    for word in suite.metrics:
-        metric = make_metric(word)
+    for metric in row_metrics(suite, name).values():
         if metric.missing() is None:
             metric(samples, truth, suite.problems[0].simulate(truth, name))
+    if suite.labels is not None:
+        for image in pictures.digests:
+            label_of(suite.labels, image)
+    check_sets(suite, pictures)
 
 
 def _estimate(suite: Suite, pictures: Pictures | None, left: list[Row]) -> float | None:
-    """From one evaluation of each prior on the first picture; a VJP counts as two, and inner loops are not counted."""
+    """From one evaluation of each prior on the first picture; inner loops are not counted."""
     if pictures is None or not left:
         return None if left else 0.0
-    total = 0.0
-    for name in suite.priors:
+    once = {}
+    for name in {row.prior for row in left}:
         prior, x = model(name, "cpu"), pictures.load(next(iter(pictures.digests)))[None]
         with torch.no_grad():
             prior.denoise(x, torch.ones(1))
             began = time.perf_counter()
             prior.denoise(x, torch.ones(1))
-            once = time.perf_counter() - began
-        for row in left:
-            if row.prior == name:
-                vjp = make_sampler(row.sampler.name, **row.sampler.settings).needs_vjp
-                total += once * row.steps * row.samples * (3 if vjp else 1)
-    return total
+            once[name] = time.perf_counter() - began
+    return sum(once[row.prior] * evaluations(row) for row in left)
 
 
-def run_workers(words: list[str], workers: int) -> None:
-    """``workers`` processes of the same command, which divide the rows by their locks."""
-    command = [sys.executable, "-m", "kintsugi", *words]
-    processes = [subprocess.Popen(command) for _ in range(workers)]
-    try:
-        codes = [process.wait() for process in processes]
-    except KeyboardInterrupt:
-        for process in processes:
-            process.terminate()
-        raise
-    if any(codes):
-        raise InvalidFile(
-            "workers", f"{sum(map(bool, codes))} of {workers} ended with an error; the same command goes on"
-        )
+def evaluations(row: Row) -> float:
+    """About how many evaluations of the prior a row costs; a VJP counts as two."""
+    vjp = make_method(row.sampler.name, row.sampler.settings).needs_vjp
+    return row.steps * row.samples * (3 if vjp else 1)
 
 
-def _line(row: Row, result: Mapping[str, Any]) -> str:
+def line(row: Row, result: Mapping[str, Any]) -> str:
+    """A finished row in words."""
     place = " ".join(word for word in (row.prior, row.image, row.problem) if word)
     head = f"{place}  {row.sampler.shown}  {row.steps} steps, seed {row.seed}: "
     if result["status"] != "done":

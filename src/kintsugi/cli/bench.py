@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import options
 from .app import app
 
 
@@ -22,26 +23,45 @@ def bench(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, count the rows, estimate the time, and stop.")
     ] = False,
-    workers: Annotated[int, typer.Option(help="Processes that divide the rows between them.", min=1)] = 1,
+    workers: options.Workers = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    engine: options.Engine = "process",
+    address: options.Address = None,
+    cpus: options.Cpus = 1,
+    gpus: options.Gpus = None,
+    as_worker: options.AsWorker = False,
 ) -> None:
     """Run a benchmark, or go on with one: every prior, image, problem, sampler, number of steps and seed of a suite.
 
     Killed at any moment, the same command goes on. Several of it, on machines that share the folder, divide the work.
     """
-    from ..bench import load_suite, plan, run, run_workers
+    from ..bench import count_left, load_suite, plan, run, run_on_cluster
+    from ..work import launched, run_processes, worker_device
 
+    cluster = options.cluster(engine, workers, address, cpus, gpus, device)
     checked = load_suite(suite, images)
+    if as_worker:
+        run(checked, output, device=device)
+        return
     ahead = plan(checked, output)
     took = "" if ahead.seconds is None else f", about {ahead.seconds / 60:.1f} minutes of one process"
     print(f"{checked.name}: {ahead.total} rows, {ahead.left} to do{took}")
     for name, why in ahead.missing.items():
-        print(f"metric {name} is missing: {why}")
+        print(f"{name} is missing: {why}")
     if dry_run:
         return
-    if workers > 1 and ahead.left:
-        words = ["bench", str(suite), "-o", str(output), "--device", device]
-        run_workers([*words, *(["--images", str(images)] if images else [])], workers)
+    own = launched(device)
+    if cluster is not None:
+        run_on_cluster(checked, output, cluster, device=device, seconds=ahead.seconds)
+    elif own is not None:  # one of several processes of `accelerate launch`
+        run(checked, output, device=own, stay=True)
+    elif workers and workers > 1 and ahead.left:
+        words = ["bench", str(suite), "-o", str(output), "--as-worker", *(["--images", str(images)] if images else [])]
+
+        def command(worker: int) -> list[str]:
+            return [*words, "--device", worker_device(device, worker)]
+
+        run_processes(command, workers, left=lambda: count_left(checked, output))
     else:
         run(checked, output, device=device)
 

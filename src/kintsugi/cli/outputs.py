@@ -46,7 +46,11 @@ class Files:
 
 def plan(output: Path, samples: int, compare: bool) -> Files:
     """The files for ``samples`` restorations. Errors: those of :func:`check_output`, for ``output``."""
-    output = check_output(output)
+    return name_files(check_output(output), samples, compare)
+
+
+def name_files(output: Path, samples: int, compare: bool) -> Files:
+    """The names of those files, unchecked."""
 
     def beside(word: str, suffix: str = output.suffix) -> Path:
         return output.with_name(f"{output.stem}-{word}{suffix}")

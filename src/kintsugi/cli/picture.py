@@ -51,6 +51,20 @@ class Recipe:
     windows: bool = False
     compare: bool = False
 
+    def arguments(self) -> list[str]:
+        """The recipe as options of the command line."""
+        renamed = {"settings": "set", "prior_settings": "prior-set"}
+        found = []
+        for field in fields(self):
+            value, option = getattr(self, field.name), "--" + renamed.get(field.name, field.name.replace("_", "-"))
+            if isinstance(value, tuple):
+                found += [f"{option}={each}" for each in value]
+            elif value is True:
+                found.append(option)
+            elif value is not None and value is not False:
+                found.append(f"{option}={value}")
+        return found
+
     def words(self, size: tuple[int, int], compressed: Path | None = None) -> Settings:
         """What the task needs to know of a picture of ``size`` (height, width), a JPEG file if ``compressed``."""
         return options.task_settings(

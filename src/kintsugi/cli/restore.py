@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import InvalidArgument
 from . import options
 from .app import app
 
 
 @app.command()
 def restore(
-    source: options.Input,
-    output: options.Output,
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one; or a folder.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write: .png, .jpg, .webp, .tif or .bmp; or a folder for a folder.",
+            show_default=False,
+        ),
+    ],
     task: options.TaskOption,
     mask: options.Mask = None,
     factor: options.Factor = 4,
@@ -60,14 +70,28 @@ def restore(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     compare: Annotated[bool, typer.Option("--compare", help="Also write OUT-compare.png: input and output.")] = False,
+    suffix: Annotated[
+        str | None, typer.Option(help="Folders: of the files to write, as in .png [default: that of each picture].")
+    ] = None,
+    workers: options.Workers = None,
+    engine: options.Engine = "process",
+    address: options.Address = None,
+    cpus: options.Cpus = 1,
+    gpus: options.Gpus = None,
+    as_worker: options.AsWorker = False,
 ) -> None:
-    """Restore a degraded picture.
+    """Restore a degraded picture, or all pictures of a folder.
 
     With --samples N the file OUT is the first of them, and OUT-sample1 to OUT-sampleN, OUT-mean and OUT-std.png are
     written too. OUT-std.png is the standard deviation at each pixel: black where all samples agree, white where they
     differ by a quarter of the range from black to white or more.
+
+    Every picture below a folder keeps its name; --mask may be a folder of masks of the same names. What cannot be
+    restored is told at the end and does not stop the others; the exit code is then 1. The same command again goes on,
+    and does what failed or has changed.
     """
     from . import picture
+    from .progress import step_bar
 
     recipe = picture.Recipe(
         task=task, mask=mask, factor=factor, kernel=kernel, noise=noise, boundary=boundary, quality=quality, bits=bits,
@@ -75,25 +99,22 @@ def restore(
         seed=seed, prior=prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
         guidance=guidance, windows=windows, compare=compare,
     )  # fmt: skip
+    cluster = options.cluster(engine, workers, address, cpus, gpus, device)
+    if Path(source).is_dir():
+        from .folder import Wanted, restore_folder
+
+        wanted = Wanted(Path(source), output, recipe, suffix, device, workers or 1, cluster)
+        if restore_folder(wanted, as_worker):
+            raise typer.Exit(1)
+        return
+    for name, value in (("workers", workers), ("suffix", suffix), ("engine", None if cluster is None else engine)):
+        if value is not None:
+            raise InvalidArgument(name, value, f"none for a single picture ({source} is no folder)")
     # Everything that can be wrong is found before the network is read.
     ready = picture.make_ready(options.input_path(source), output, recipe)
     method, target = picture.make_method(recipe), picture.find_device(device)
     options.say(*ready.notes)
     model = picture.make_model(recipe)
-    with _bar() as show:
+    with step_bar() as show:
         cost = picture.restore_ready(ready, recipe, model, method, target, show)
     print(f"{output}: {picture.told(cost, target)}")
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal, as a function of steps done and steps in all."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    # Elsewhere than on a terminal a bar would leave an empty line, also before an error.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("restoring", total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)

@@ -1,0 +1,253 @@
+"""``kintsugi restore`` of a folder: every picture in it, whatever happens to one of them.
+
+What is finished is not done again, unless the picture has changed; what failed is, when the command is run again.
+Processes divide the pictures by their locks, and Ray's workers are sent them (:mod:`.cluster`).
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InvalidArgument, InvalidFile
+from ..images import Picture, read_mask
+from ..images.writing import FORMATS
+from ..priors import Prior
+from ..priors.carried import model_digest, model_files
+from ..samplers import Sampler
+from ..tasks import prepare
+from ..training.data import SUFFIXES, find_images
+from ..work import Cluster, launched, run_processes, worker_device
+from ..work.on_ray import reason_of
+from . import options, outputs
+from .manifest import STATE, Entry, Manifest, stamp
+from .picture import Recipe, find_device, make_method, make_model, make_ready, restore_ready, told
+from .progress import Teller
+
+FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # every picture that follows would fail in the same way
+SHOWN = 20  # failures that are told one by one at the end
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A folder to restore: where to, how, and by whom. ``suffix``: of the results, None for that of each picture."""
+
+    source: Path
+    output: Path
+    recipe: Recipe
+    suffix: str | None = None
+    device: str = "auto"
+    workers: int = 1
+    cluster: Cluster | None = None
+
+    def arguments(self, worker: int) -> list[str]:
+        """The command of the ``worker``-th process."""
+        suffix = [] if self.suffix is None else [f"--suffix={self.suffix}"]
+        device = f"--device={worker_device(self.device, worker)}"
+        own = [f"--output={self.output}", *suffix, device, "--as-worker", *self.recipe.arguments()]
+        return ["restore", *own, "--", str(self.source)]
+
+
+def restore_folder(wanted: Wanted, as_worker: bool = False) -> int:
+    """Restore what is not finished; how many pictures failed. What the command line prints is printed.
+
+    ``as_worker``: be one of the processes that divide the pictures: what failed is not tried again here.
+
+    Errors, before any picture is touched: :class:`InvalidArgument` and :class:`InvalidFile` for what is wrong whatever
+    the picture is.
+    """
+    entries = find_entries(wanted)
+    rehearse(wanted.recipe)
+    method, device = make_method(wanted.recipe), find_device(wanted.device)
+    manifest = Manifest(wanted.output, _settings(wanted))
+    if not as_worker:
+        manifest.forget_failures()
+    left = [entry for entry in entries if not manifest.finished(entry)]
+    own = None if as_worker or wanted.cluster is not None or not left else launched(wanted.device)
+    with Teller(len(entries), len(entries) - len(left), alone=not as_worker and own is None) as teller:
+        if not left:
+            pass
+        elif wanted.cluster is not None:
+            from .cluster import restore_on_cluster
+
+            restore_on_cluster(left, manifest, wanted, teller)
+        elif own is not None:
+            _restore_here(left, manifest, wanted, method, find_device(own), teller, stay=True)
+        elif wanted.workers > 1:
+            _restore_by_workers(left, manifest, wanted, teller)
+        else:
+            _restore_here(left, manifest, wanted, method, device, teller)
+    if as_worker:
+        return 0
+    return _tell_end(entries, len(entries) - len(left), manifest, wanted.output)
+
+
+def _restore_here(
+    left: Sequence[Entry],
+    manifest: Manifest,
+    wanted: Wanted,
+    method: Sampler,
+    device: torch.device,
+    teller: Teller,
+    stay: bool = False,
+) -> None:
+    """``stay``: until all are done, also those that others are at, in case they are lost."""
+    model: Prior | None = None
+    while left:
+        for entry in left:
+            with manifest.claim(entry) as ours:
+                if ours:
+                    model = model or make_model(wanted.recipe)
+                    _restore_entry(entry, manifest, wanted.recipe, model, method, device, teller)
+        left = [e for e in left if not (manifest.failed(e) or manifest.finished(e))] if stay else []
+        if left:
+            time.sleep(1)
+
+
+def _restore_entry(
+    entry: Entry,
+    manifest: Manifest,
+    recipe: Recipe,
+    model: Prior,
+    method: Sampler,
+    device: torch.device,
+    teller: Teller,
+) -> None:
+    try:
+        inputs = [stamp(path) for path in entry.inputs]
+        entry.files.first.parent.mkdir(parents=True, exist_ok=True)
+        ready = make_ready(entry.source, entry.files.first, for_entry(recipe, entry))
+        teller.note(*ready.notes)
+        cost = restore_ready(ready, recipe, model, method, device)
+    except Exception as error:  # the others are not to be lost for it, whatever it is
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        reason = reason_of(error)
+        manifest.write_failed(entry, reason, traceback.format_exc())
+        teller.failed(f"{entry.name}: {reason}")
+        return
+    manifest.write_done(entry, inputs, asdict(cost))
+    teller.done(f"{entry.name}: {told(cost, device)}")
+
+
+def _restore_by_workers(left: Sequence[Entry], manifest: Manifest, wanted: Wanted, teller: Teller) -> None:
+    looked, already = time.monotonic(), manifest.count()
+    before = already - sum(manifest.finished(entry) or manifest.failed(entry) for entry in left)
+
+    def watch() -> None:
+        nonlocal looked
+        if time.monotonic() - looked > 1:  # to count files takes a moment where there are many
+            looked = time.monotonic()
+            teller.at(manifest.count() - before)
+
+    def count_left() -> int:
+        return sum(not (manifest.failed(entry) or manifest.finished(entry)) for entry in left)
+
+    run_processes(wanted.arguments, wanted.workers, left=count_left, watch=watch, silent=teller.shows_bar)
+
+
+def find_entries(wanted: Wanted) -> list[Entry]:
+    """The pictures below the folder, by name, with the files that each becomes.
+
+    Errors: :class:`InvalidArgument` for folders that hold one another, for a suffix that cannot be written, and for two
+    pictures that would become one file; :class:`InvalidFile` where there is no picture.
+    """
+    source, output, recipe, suffix = wanted.source, wanted.output, wanted.recipe, wanted.suffix
+    inside, outside = source.resolve(), output.resolve()
+    if inside in (outside, *outside.parents) or outside in inside.parents:
+        raise InvalidArgument("output", output, f"a folder apart from {source}, neither in it nor around it")
+    if output.exists() and not output.is_dir():
+        raise InvalidArgument("output", output, "a folder, as the input is one")
+    if suffix is not None and suffix.lower() not in FORMATS:
+        raise InvalidArgument("suffix", suffix, f"one of {', '.join(FORMATS)}")
+    pictures = [path for path in find_images(source) if path.suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise InvalidFile(source, f"no pictures in it ({', '.join(sorted(SUFFIXES))})")
+    masks = _masks(recipe.mask)
+    entries, owners = [], dict[Path, str]()
+    for path in pictures:
+        relative = path.relative_to(source)
+        target = output / (relative if suffix is None else relative.with_suffix(suffix))
+        files = outputs.name_files(target, recipe.samples, recipe.compare)
+        entry = Entry(relative.as_posix(), path, None if masks is None else _mask(masks, relative), files)
+        for file in {files.first, *files.all}:
+            other = owners.setdefault(file, entry.name)
+            if other != entry.name:
+                raise InvalidArgument("output", file, f"another result for {other} than for {entry.name}")
+        entries.append(entry)
+    return entries
+
+
+def rehearse(recipe: Recipe) -> None:
+    """Find what is wrong with a recipe whatever the picture is, on a grey one that is made for it."""
+    kernel = None if recipe.kernel is None else options.parse_kernel(recipe.kernel)
+    sides = (64, 64) if kernel is None else tuple(max(64, side) for side in kernel.shape)
+    size = (sides[0], sides[1])
+    if recipe.task == "jpeg" and recipe.quality is None:
+        return  # each file states its own
+    words = replace(recipe, mask=None).words(size)
+    if recipe.task == "inpaint" and recipe.mask is not None:
+        hole = torch.zeros((1, *size), dtype=torch.bool)
+        hole[:, :32] = True
+        words = replace(words, mask=hole)
+    noise = 0.1 * torch.randn((3, *size), generator=torch.Generator().manual_seed(0))
+    prepare(recipe.task, Picture(noise), words)
+    if recipe.mask is not None and not Path(recipe.mask).is_dir():
+        read_mask(options.input_path(recipe.mask))
+
+
+def for_entry(recipe: Recipe, entry: Entry) -> Recipe:
+    """The recipe with the picture's own mask, if it has one."""
+    return recipe if entry.mask is None else replace(recipe, mask=str(entry.mask))
+
+
+def _masks(mask: str | None) -> Path | None:
+    """The folder of masks, if it is one."""
+    return Path(mask) if mask is not None and Path(mask).is_dir() else None
+
+
+def _mask(folder: Path, relative: Path) -> Path:
+    """The mask of a picture: of its name, or of its name with another suffix. One that is not there is found later."""
+    names = [relative, *(relative.with_suffix(suffix) for suffix in sorted(SUFFIXES))]
+    return next((folder / name for name in names if (folder / name).is_file()), folder / relative)
+
+
+def _settings(wanted: Wanted) -> dict[str, Any]:
+    """Everything that decides the results but the pictures; files by what they hold, wherever they are."""
+    recipe = wanted.recipe
+    settings: dict[str, Any] = {**asdict(recipe), "suffix": wanted.suffix}
+    if model_files(recipe.prior):
+        settings["prior"] = f"a file, {model_digest(recipe.prior)}"
+    for name in ("mask", "kernel"):
+        given = getattr(recipe, name)
+        if given is not None and options.input_path(given).is_dir():
+            settings[name] = "a folder"
+        elif given is not None and options.input_path(given).is_file():
+            settings[name] = f"a file, {stamp(options.input_path(given))['sha256'][:16]}"
+    return settings
+
+
+def _tell_end(entries: Sequence[Entry], before: int, manifest: Manifest, output: Path) -> int:
+    """The last lines, and how many pictures failed."""
+    failures = manifest.failures()
+    finished = sum(manifest.finished(entry) for entry in entries)
+    others = len(entries) - finished - len(failures)
+    words = [f"{len(entries)} pictures", f"{finished - before} restored", f"{before} before"]
+    print(f"{output}: {', '.join(words)}, {len(failures)} failed" + (f", {others} left to others" if others else ""))
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in failures.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in list(by_reason.items())[:SHOWN]:
+        which = names[0] if len(names) == 1 else f"{len(names)} pictures, {names[0]} the first"
+        print(f"failed: {which}: {reason}", file=sys.stderr)
+    if len(by_reason) > SHOWN:
+        print(f"failed: {len(by_reason) - SHOWN} reasons more, in {output / STATE / 'failed'}", file=sys.stderr)
+    return len(failures)

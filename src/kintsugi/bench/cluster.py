@@ -16,10 +16,12 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InvalidArgument, Unfinished
+from ..metrics.functions import load_function
 from ..priors import Prior, load_prior
 from ..priors.carried import Carried, carry
 from ..work import Cluster, make_units, run_on_ray, target_cost
 from .compute import compute
+from .measures import read_labels
 from .pictures import Held, Pictures
 from .run import Say, checked, evaluations, keep, line
 from .sets import finish_sets
@@ -69,10 +71,11 @@ def run_on_cluster(
 
 @dataclass(frozen=True)
 class Shared:
-    """What every row needs."""
+    """What every row needs. ``measures``: the classifier and the labels of its metrics, where it has them."""
 
     suite: Suite
     models: Mapping[str, Carried]
+    measures: Mapping[str, Carried]
     device: str
 
 
@@ -97,8 +100,11 @@ class RowsJob:
         return compute_there
 
     def shared(self) -> Shared:
-        models = {name: carry(name) for name in self._suite.priors} if self._suite.problems else {}
-        return Shared(self._suite, models, self._device)
+        suite = self._suite
+        models = {name: carry(name) for name in suite.priors} if suite.problems else {}
+        words = {"classifier": suite.classifier, "labels": suite.labels}
+        measures = {name: carry(str(word)) for name, word in words.items() if word is not None}
+        return Shared(suite, models, measures, self._device)
 
     def take(self, items: Sequence[Row]) -> tuple[list[Row], dict[str, Tensor]]:
         """The rows that nobody else is at, and their pictures."""
@@ -131,7 +137,8 @@ def compute_there(shared: Shared, given: Mapping[str, Tensor], row: Row) -> tupl
     def load(name: str, device: str) -> Prior:
         return _model(shared.models[name], device)
 
-    return compute(row, shared.suite, Held(given) if given else None, shared.device, load)
+    suite = shared.suite.model_copy(update=_measures(**shared.measures))
+    return compute(row, suite, Held(given) if given else None, shared.device, load)
 
 
 @lru_cache(maxsize=1)
@@ -139,3 +146,18 @@ def _model(carried: Carried, device: str) -> Prior:
     """The model, kept by the worker for the rows that follow with the same."""
     with carried.here() as name:
         return load_prior(name, device=device)
+
+
+@lru_cache(maxsize=1)
+def _measures(classifier: Carried | None = None, labels: Carried | None = None) -> dict[str, Any]:
+    """The suite's words for what its metrics look through, on this worker: read now, and kept by their readers."""
+    words: dict[str, Any] = {}
+    if classifier is not None:
+        with classifier.here() as word:
+            load_function(word)
+            words["classifier"] = word
+    if labels is not None:
+        with labels.here() as word:
+            read_labels(Path(word))
+            words["labels"] = Path(word)
+    return words

@@ -47,14 +47,15 @@ def label_of(path: Path, image: str) -> int:
 
     Errors: :class:`InvalidFile` for another kind of file, :class:`InvalidArgument` for an image that is not in it.
     """
-    known = _labels(path)
+    known = read_labels(path)
     if image not in known:
         raise InvalidArgument("labels", image, f"a name in {path}")
     return known[image]
 
 
 @lru_cache(maxsize=4)
-def _labels(path: Path) -> Mapping[str, int]:
+def read_labels(path: Path) -> Mapping[str, int]:
+    """The classes of images by name, in a file as :func:`label_of` reads. Errors: :class:`InvalidFile`."""
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return {Path(name).stem: int(label) for name, label in lines}

@@ -36,7 +36,7 @@ from kintsugi.training.data import (
     validation_crops,
 )
 from kintsugi.training.interrupt import Interrupt
-from kintsugi.training.loop import learning_rate, train, validate
+from kintsugi.training.loop import learning_rate, move_average, train, validate
 from kintsugi.training.loss import DenoisingLoss, LevelWeight, draw_levels
 from kintsugi.training.spectrum import measure_spectrum
 from scripted import Scripted
@@ -362,6 +362,23 @@ def test_learning_rate_closed_form() -> None:
     assert learning_rate(1000, config) == pytest.approx(2e-5, rel=1e-9)  # a hundredth at the end
     assert learning_rate(2000, config) == pytest.approx(2e-5, rel=1e-9)
     assert learning_rate(0, replace(config, warmup=0)) == 2e-3
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999])
+def test_the_average_looks_back_no_further_than_a_share_of_the_run(decay: float) -> None:
+    """Against the sum of all weights with their shares; of a constant and of a ramp."""
+    net = nn.Linear(1, 1, bias=False)
+    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=partial(move_average, decay))
+    shares: list[float] = []
+    for step in range(60):
+        net.weight.data.fill_(float(step))
+        average.update_parameters(net)
+        d = min(decay, (1 + step) / (10 + step)) if step else 0.0
+        shares = [share * d for share in shares] + [1 - d]
+    assert sum(shares) == pytest.approx(1)
+    expected = sum(step * share for step, share in enumerate(shares))
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert average.module.weight.item() > 50
 
 
 # Images

@@ -31,6 +31,9 @@ class TrainConfig:
     objective: what is trained, a "denoising" network (EDM) or the velocity of a "flow" on the straight path; both see
     the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
 
+    ema: the decay of the moving average of the weights, in the long run; the average of n steps looks back no further
+    than about n / 9.
+
     cooldown: the steps at the end in which the learning rate falls, as a cosine, to a hundredth; before them it is
     constant. None: all of them. May be changed on resuming, as ``steps`` may.
     """

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def train(
     groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": [loss.weight.knots], "scale": 20.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
     average = torch.optim.swa_utils.AveragedModel(
-        net, device=accelerator.device, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema)
+        net, device=accelerator.device, multi_avg_fn=partial(move_average, config.ema)
     )
     state = State(loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
     start = state.load()
@@ -155,6 +156,17 @@ def _save(prior: NetworkPrior, output: Path, best: bool) -> None:
     save_model(prior, output / "model.safetensors")
     if best or not (output / "best.safetensors").exists():
         save_model(prior, output / "best.safetensors")
+
+
+@torch.no_grad()
+def move_average(decay: float, average: list[Tensor], weights: list[Tensor], count: int | Tensor) -> None:
+    """``average <- d average + (1 - d) weights``: d is ``decay`` in the long run, and ``(1 + n) / (10 + n)`` before.
+
+    ``count`` n is how often it was done. With the decay alone the average of a short run would be made of the weights
+    that it began with.
+    """
+    n = int(count)
+    torch._foreach_lerp_(average, weights, 1 - min(decay, (1 + n) / (10 + n)))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -91,10 +91,11 @@ def goal(metric: str) -> Goal:
     >>> goal("psnr_y"), goal("lpips-vgg"), goal("coverage"), goal("spread"), goal("sliced_floor"), goal("beauty")
     ('higher', 'lower', 0.9, 1.0, None, None)
     """
-    from ..metrics import available_metrics, available_set_metrics
+    from ..metrics import Metric, SetMetric, available_metrics, available_set_metrics
 
     goals: dict[str, Goal] = dict(Distance.goals)
-    for name, cls in (*available_metrics().items(), *available_set_metrics().items()):
+    classes: dict[str, type[Metric] | type[SetMetric]] = {**available_metrics(), **available_set_metrics()}
+    for name, cls in classes.items():
         goals[name] = cls.best if cls.better == "none" else cls.better
     words = _words(metric)
     fits = [name for name in goals if words[: len(_words(name))] == _words(name)]

@@ -48,9 +48,9 @@ class Images(Strict):
     """Pictures of a folder, in the order of their names: reduced by ``scale``, and of that the ``crop`` in the middle.
 
     ``folder`` None: the pictures that come with the package. ``limit``: the first so many. ``names``: a file that names
-    those that are meant, one a line (its first word, a path or the end of one, whatever the suffix). ``size``: instead
-    of ``scale``, bring the shorter side to so many pixels and take the square in the middle, ``by`` halving with a box
-    and then bicubic, as the data of ADM were made ("adm"), or "bilinear", as torchvision does by default.
+    those that are meant, one a line: its first word, a path of which the last part counts, without its suffix.
+    ``size``: instead of ``scale``, bring the shorter side to so many pixels and take the square in the middle, ``by``
+    halving with a box and then bicubic, as the data of ADM were made ("adm"), or "bilinear", as torchvision does.
     """
 
     later: ClassVar[frozenset[str]] = frozenset({"names", "size", "by"})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import blind, operators, oracles, phantoms, samplers
     from .blind import Estimate, Learned, estimate, learn
     from .driver import Cost, Restoration, restore
+    from .presets import load_preset
     from .priors import Prior, available_priors, load_prior
     from .problem import Problem
     from .samplers import available_samplers, make_sampler
@@ -37,6 +38,7 @@ _HOMES = {
     "available_samplers": "samplers",
     "estimate": "blind",
     "learn": "blind",
+    "load_preset": "presets",
     "load_prior": "priors",
     "make_sampler": "samplers",
     "restore": "driver",
@@ -86,6 +88,7 @@ __all__ = [
     "data_path",
     "estimate",
     "learn",
+    "load_preset",
     "load_prior",
     "make_sampler",
     "operators",

@@ -1,7 +1,7 @@
 """The application: its commands, and how it ends.
 
-Exit codes: 0 done; 2 a mistake in the command or a file, told in one line ``error: ...``; 130 interrupted. Anything
-unexpected keeps its traceback.
+Exit codes: 0 done; 1 some pictures of a folder could not be restored; 2 a mistake in the command or a file, told in one
+line ``error: ...``; 130 interrupted. Anything unexpected keeps its traceback.
 """
 
 from __future__ import annotations
@@ -91,4 +91,5 @@ from . import degrade  # noqa: E402, F401
 from . import describe  # noqa: E402, F401
 from . import convert  # noqa: E402, F401
 from . import bench  # noqa: E402, F401
+from . import tune  # noqa: E402, F401
 from . import train  # noqa: E402, F401

@@ -54,6 +54,9 @@ Cpus = Annotated[int, typer.Option(help="ray: CPUs, and threads, of a worker.", 
 Gpus = Annotated[float | None, typer.Option(help="ray: GPUs of a worker [default: 1 with --device cuda, else 0].")]
 # Of the processes that --workers starts: nothing is checked, told or tried again that the first one sees to.
 AsWorker = Annotated[bool, typer.Option("--as-worker", hidden=True)]
+Preset = Annotated[
+    str | None, typer.Option(help="Settings of the sampler for this task: a name of 'kintsugi presets', or a file.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
 

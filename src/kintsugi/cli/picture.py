@@ -13,7 +13,9 @@ from .. import load_prior
 from .. import restore as run
 from ..errors import InvalidArgument
 from ..images import losses, read_picture
+from ..presets import Match, Place, load_preset
 from ..samplers import Sampler, available_samplers, make_sampler
+from ..samplers.space import as_objects
 from ..tasks import Prepared, Settings, prepare
 from . import options, outputs
 
@@ -38,6 +40,7 @@ class Recipe:
     bits: int | None = None
     gain: float = 2.0
     sampler: str = "kintsugi"
+    preset: str | None = None
     steps: int = 5
     texture: float | None = None
     settings: tuple[str, ...] = ()
@@ -75,12 +78,16 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A picture that was read, checked and made a problem of, before any network runs. ``notes`` are for the user."""
+    """A picture that was read, checked and made a problem of, before any network runs. ``notes`` are for the user.
+
+    ``match``: what the preset of the recipe has for it.
+    """
 
     files: outputs.Files
     prepared: Prepared
     missing: torch.Tensor | None
     notes: tuple[str, ...]
+    match: Match | None = None
 
 
 def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
@@ -94,7 +101,14 @@ def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
     words = recipe.words((picture.height, picture.width), source if recipe.task == "jpeg" else None)
     prepared = prepare(recipe.task, picture, words)
     files.check(picture.bits, prepared.size)
-    return Ready(files, prepared, words.mask, (*picture.notes, *losses(picture, output)))
+    match, notes = None, (*picture.notes, *losses(picture, output))
+    if recipe.preset is not None:
+        place = Place.of_task(recipe.task, words, prepared.problem.noise)
+        preset = load_preset(recipe.preset)
+        match = preset.find(recipe.sampler, place, recipe.steps)
+        other = "" if Path(recipe.prior).name == preset.prior else f"; tuned with the prior {preset.prior}"
+        notes = (*notes, match.note + other)
+    return Ready(files, prepared, words.mask, notes, match)
 
 
 def restore_ready(
@@ -105,7 +119,9 @@ def restore_ready(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cost:
-    """Restore it, write its files, and say what that cost."""
+    """Restore it, write its files, and say what that cost. A preset's settings for it replace those of ``method``."""
+    if ready.match is not None:
+        method = make_method(recipe, ready.match.entry.settings)
     problem = ready.prepared.problem.with_rows(ready.prepared.problem.y.to(device))
     result = run(
         problem, model, method, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, progress=progress
@@ -129,9 +145,12 @@ def make_model(recipe: Recipe, prior: str | Path | None = None) -> Prior:
     return model
 
 
-def make_method(recipe: Recipe) -> Sampler:
-    """The sampler with ``--texture`` and ``--set``. Errors: :class:`InvalidArgument` for a setting it does not have."""
-    settings = options.parse_assignments(recipe.settings)
+def make_method(recipe: Recipe, tuned: Mapping[str, Any] | None = None) -> Sampler:
+    """The sampler with ``--texture`` and ``--set``, which go before the ``tuned`` settings of a preset.
+
+    Errors: :class:`InvalidArgument` for a setting it does not have.
+    """
+    settings = {**(tuned or {}), **options.parse_assignments(recipe.settings)}
     if recipe.texture is not None:
         cls = available_samplers().get(recipe.sampler)
         if cls is not None and "texture" not in {f.name for f in fields(cls)}:  # type: ignore[arg-type]
@@ -139,7 +158,7 @@ def make_method(recipe: Recipe) -> Sampler:
             raise InvalidArgument("texture", recipe.texture, expected)
         settings["texture"] = recipe.texture
     try:
-        return make_sampler(recipe.sampler, **settings)
+        return make_sampler(recipe.sampler, **as_objects(settings))
     except TypeError as error:  # a word where a number belongs, which no comparison accepts
         expected = f"values that {recipe.sampler} can use ({error})"
         raise InvalidArgument("set", " ".join(recipe.settings), expected) from error

@@ -42,6 +42,7 @@ def restore(
     bits: options.Bits = None,
     gain: options.Gain = 2.0,
     sampler: Annotated[str, typer.Option(help="The method; see 'kintsugi samplers'.")] = "kintsugi",
+    preset: options.Preset = None,
     steps: Annotated[int, typer.Option(help="Steps of the sampler.", min=1)] = 5,
     texture: Annotated[
         float | None,
@@ -95,8 +96,8 @@ def restore(
 
     recipe = picture.Recipe(
         task=task, mask=mask, factor=factor, kernel=kernel, noise=noise, boundary=boundary, quality=quality, bits=bits,
-        gain=gain, sampler=sampler, steps=steps, texture=texture, settings=tuple(settings or ()), samples=samples,
-        seed=seed, prior=prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
+        gain=gain, sampler=sampler, preset=preset, steps=steps, texture=texture, settings=tuple(settings or ()),
+        samples=samples, seed=seed, prior=prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
         guidance=guidance, windows=windows, compare=compare,
     )  # fmt: skip
     cluster = options.cluster(engine, workers, address, cpus, gpus, device)

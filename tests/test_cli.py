@@ -20,6 +20,7 @@ from kintsugi.cli import app, options, outputs
 from kintsugi.cli.train import read_log
 from kintsugi.errors import InvalidFile
 from kintsugi.images import Picture, read_picture, write_picture
+from kintsugi.priors import load_prior
 from kintsugi.priors.network import NetworkPrior, save_model
 from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.samplers import available_samplers
@@ -379,6 +380,7 @@ def test_train_resume_and_plot(photo: Path, tmp_path: Path) -> None:
     words += ["--validate-every", 2, "--set", "validation_levels=(0.1,)", "--set", "validation_crops=1"]
     said = done("train", tmp_path, "-o", run_folder, "--steps", 2, *words)
     assert said.startswith("starting")
+    assert "2 steps, " in said
     assert "step 2  PSNR in dB  eta 0.1: " in said
     assert "going on with" in done("train", tmp_path, "-o", run_folder, "--steps", 3, *words)
     assert [r["step"] for r in read_log(run_folder / "log.jsonl") if "loss" in r] == [1, 2, 3]
@@ -388,13 +390,36 @@ def test_train_resume_and_plot(photo: Path, tmp_path: Path) -> None:
     assert pixels(tmp_path / "log.png").shape[1] == 1200
 
 
+def test_train_a_flow_of_whole_pictures(photo: Path, tmp_path: Path) -> None:
+    """What the options say is what the model's file says."""
+    pytest.importorskip("accelerate")
+    words = ["--steps", 1, "--batch", 1, "--size", 16, "--widths", "4,4", "--blocks", "1,1", "--attention", "1"]
+    words += ["--dropout", 0.1, "--objective", "flow", "--augment", 0.5, "--orientations", "mirrored"]
+    words += ["--cooldown", 0, "--set", "validation_levels=(0.1,)", "--set", "angle=3.0"]
+    done("train", tmp_path, "-o", tmp_path / "run", *words)
+    prior = load_prior(tmp_path / "run" / "model.safetensors")
+    assert isinstance(prior, NetworkPrior)
+    assert prior.prediction == "velocity"
+    assert prior.shape == (3, 16, 16)
+    assert (prior.net.config.attention, prior.net.config.dropout, prior.net.config.labels) == ((1,), 0.1, 7)
+    told = prior.card["training"]
+    assert (told["augment"], told["orientations"], told["cooldown"], told["angle"]) == (0.5, "mirrored", 0, 3.0)
+
+
 def test_train_mistakes(photo: Path, tmp_path: Path) -> None:
     words = ("train", tmp_path, "-o", tmp_path / "run")
     assert "error: crop: " in refused(*words, "--crop", 17)
-    assert "error: set: " in refused(*words, "--set", "colour=1")
+    assert "error: set: " in refused(*words, "--set", "hue=1")
     assert "error: set: " in refused(*words, "--set", "ema=high")
     assert "error: widths: " in refused(*words, "--widths", "4,x")
     assert "error: widths: " in refused(*words, "--widths", "4,4,4", "--blocks", "1")
+    assert "error: size: " in refused(*words, "--size", 20)
+    assert "error: attention: " in refused(*words, "--attention", "1")
+    assert "error: attention: " in refused(*words, "--size", 64, "--attention", "-1")
+    assert "error: attention: " in refused(*words, "--size", 64, "--attention", "4")
+    assert "error: dropout: " in refused(*words, "--dropout", 1)
+    assert "error: augment: " in refused(*words, "--augment", 0.5)
+    assert "error: cooldown: " in refused(*words, "--cooldown", -1)
     assert "no such folder" in refused("train", tmp_path / "none", "-o", tmp_path / "run2")
     (tmp_path / "log.jsonl").write_text(json.dumps({"loss": 1}))
     with pytest.raises(InvalidFile):

@@ -139,6 +139,9 @@ def test_a_run_killed_at_its_end_logs_nothing_twice_and_nothing_never(
     """Killed after a log line of step 6: that of the loss comes before its checkpoint, that of the validation after."""
 
     def die(record: dict[str, Any]) -> None:
+        if "expected" in record:  # before the first step
+            assert (record["step"], record["left"]) == (0, 6)
+            assert record["expected"] > 0
         if record["step"] == 6 and dies_at in record:
             raise Killed
 
@@ -379,6 +382,17 @@ def test_the_average_looks_back_no_further_than_a_share_of_the_run(decay: float)
     expected = sum(step * share for step, share in enumerate(shares))
     assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
     assert average.module.weight.item() > 50
+
+
+def test_the_first_run_of_a_work_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    costs = iter([100.0, 3.0, 4.0])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+
+    def work() -> None:
+        clock[0] += next(costs)
+
+    assert loop.seconds_of(work) == 3.5
 
 
 # Images

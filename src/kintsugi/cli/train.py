@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -166,8 +167,29 @@ def _integers(name: str, text: str, least: int) -> tuple[int, ...]:
     return values
 
 
+def duration(seconds: float) -> str:
+    """A time in the units that suit it, rounded up to two figures or so.
+
+    >>> duration(50), duration(1000), duration(20_000), duration(400_000)
+    ('about a minute', 'about 17 minutes', 'about 5 h 40 min', 'about 4.7 days')
+    """
+    if seconds <= 60:
+        return "about a minute"
+    if seconds < 5400:
+        return f"about {math.ceil(seconds / 60)} minutes"
+    if seconds < 2 * 86_400:
+        hours, minutes = divmod(math.ceil(seconds / 600) * 10, 60)
+        return f"about {hours} h {minutes} min"
+    return f"about {math.ceil(seconds / 8640) / 10:g} days"
+
+
 def _report(record: dict[str, Any]) -> None:
-    if "validation" in record:
+    if "expected" in record:
+        steps, seconds = record["left"], record["expected"]
+        print(
+            f"{steps} steps, {seconds:.3g} s each: {duration(steps * seconds)}, if this machine stays as busy as it is"
+        )
+    elif "validation" in record:
         scores = "  ".join(f"eta {level}: {psnr}" for level, psnr in record["validation"].items())
         print(f"step {record['step']}  PSNR in dB  {scores}", flush=True)
     else:

@@ -53,6 +53,9 @@ def train(
     images are few a network learns them by heart, and is then best before its end). If it holds a checkpoint, the run
     goes on from it; else it begins with the weights of the model file ``start_from``, or with random ones. Ctrl-C
     finishes the step, saves and stops. Needs the extra ``[train]``.
+
+    report: called with every record of the log, and before the first step with ``expected``, the seconds that the
+    gradients of a step were measured to take here, and ``left``, how many steps there are.
     """
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -96,22 +99,31 @@ def train(
     held_out_crops, to_measure = validation_crops(held_out, config), spectrum_crops(held_out, config)
     log = Log(output / "log.jsonl", start, report, accelerator.is_main_process)
 
-    began, (running, seen) = time.perf_counter(), state.running
     ranks, rank = accelerator.num_processes, accelerator.process_index
+
+    def losses(step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
+        x0 = batch.to(accelerator.device, memory_format=torch.channels_last)
+        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
+        eta = draw_levels(len(x0), config, generator).to(x0)
+        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        told = draw_labels(config, _indices(step, config, ranks, rank))
+        if config.net.dropout:
+            torch.manual_seed((config.seed * 1_000_003 + step) * 4096 + rank + 2048)
+        with accelerator.autocast():
+            return model(x0, noise, eta, None if told is None else told.to(x0))
+
+    if report is not None and start < config.steps:
+        batch = torch.stack([crops[i] for i in _indices(start, config, ranks, rank)])
+        seconds = seconds_of(lambda: accelerator.backward(losses(start, batch)[0]))
+        if accelerator.is_main_process:
+            report({"step": start, "expected": seconds, "left": config.steps - start})
+    began, (running, seen) = time.perf_counter(), state.running
     with Interrupt() as interrupt:
         for step, batch in zip(range(start, config.steps), _batches(crops, start, ranks, rank), strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config) * group["scale"]
-            x0 = batch.to(accelerator.device, memory_format=torch.channels_last)
-            generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
-            eta = draw_levels(len(x0), config, generator).to(x0)
-            noise = torch.randn(x0.shape, generator=generator).to(x0)
-            told = draw_labels(config, _indices(step, config, ranks, rank))
-            if config.net.dropout:
-                torch.manual_seed((config.seed * 1_000_003 + step) * 4096 + rank + 2048)
             optimizer.zero_grad(set_to_none=True)
-            with accelerator.autocast():
-                value, per_sample = model(x0, noise, eta, None if told is None else told.to(x0))
+            value, per_sample = losses(step, batch)
             if not bool(torch.isfinite(value)):
                 raise FloatingPointError(f"the loss is {value.item()} at step {step}; resume with a smaller --lr")
             accelerator.backward(value)
@@ -167,6 +179,15 @@ def move_average(decay: float, average: list[Tensor], weights: list[Tensor], cou
     """
     n = int(count)
     torch._foreach_lerp_(average, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+
+def seconds_of(work: Callable[[], object], repeats: int = 2) -> float:
+    """How long ``work`` takes, on average, after a first time that is not counted."""
+    work()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return (time.perf_counter() - began) / repeats
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -29,6 +29,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -37,6 +38,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ..errors import InvalidArgument, InvalidFile
 from ..oracles import available_oracles
+from ..presets import Place, Preset, load_preset
 from .methods import available_methods, make_method
 from .problems import ProblemSpec
 from .strict import Strict
@@ -75,10 +77,11 @@ class SamplerSpec(Strict):
 
     ``problems``: the names of those that it is for, None for all; so that it may stand again with other settings for
     others, under one ``label``. ``limit``: on the first so many images only, for methods that are slow. ``label``: its
-    name in tables.
+    name in tables. ``preset``: a name or a file (:mod:`kintsugi.presets`), whose settings for the problem and the
+    number of steps stand below ``settings``; a row states those that were used.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"problems"})
+    later: ClassVar[frozenset[str]] = frozenset({"problems", "preset"})
 
     name: str
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -86,6 +89,7 @@ class SamplerSpec(Strict):
     limit: int | None = Field(None, ge=1)
     label: str = ""
     problems: list[str] | None = None
+    preset: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -98,15 +102,26 @@ class SamplerSpec(Strict):
             raise ValueError(f"sampler {self.name!r}: expected one of {', '.join(available_methods())}")
         try:
             make_method(self.name, self.settings)
-        except (InvalidArgument, TypeError) as error:
+            if self.preset is not None:
+                _preset(self.preset)
+        except (InvalidArgument, InvalidFile, TypeError) as error:
             raise ValueError(f"sampler {self.name!r}: {error}") from error
         return self
 
     @property
     def shown(self) -> str:
         """Its name in tables."""
-        words = ", ".join(f"{k}={v}" for k, v in self.settings.items())
+        preset = [] if self.preset is None else [f"preset {Path(self.preset).stem}"]
+        words = ", ".join([*preset, *(f"{k}={v}" for k, v in self.settings.items())])
         return self.label or (f"{self.name} ({words})" if words else self.name)
+
+    def tuned(self, problem: ProblemSpec, steps: int) -> SamplerSpec:
+        """The same with the preset's settings written out. Errors: :class:`InvalidArgument` where it has none."""
+        if self.preset is None:
+            return self
+        found = _preset(self.preset).find(self.name, Place.of_spec(problem), steps).entry.settings
+        settings = {**found, **self.settings}
+        return self.model_copy(update={"settings": settings, "label": self.shown, "preset": None})
 
 
 class Suite(Strict):
@@ -136,6 +151,19 @@ class Suite(Strict):
         """Whether the restored pictures are kept; metrics of sets are computed from them."""
         return self.keep_images or bool(self.set_metrics)
 
+    def _has_entries(self, sampler: SamplerSpec) -> None:
+        """Whether the preset of ``sampler`` has something for every problem that it is for."""
+        if self.oracles:
+            raise ValueError(f"sampler {sampler.shown!r}: presets are for problems on images, not for oracles")
+        for problem in self.problems:
+            if sampler.problems is not None and problem.name not in sampler.problems:
+                continue
+            for steps in sampler.steps or self.steps:
+                try:
+                    sampler.tuned(problem, steps)
+                except InvalidArgument as error:
+                    raise ValueError(f"sampler {sampler.shown!r}: {error}") from error
+
     @field_validator("oracles")
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
@@ -152,6 +180,8 @@ class Suite(Strict):
             raise ValueError("oracles have no images, and their own metrics: mean, spread, sliced, modes")
         if self.oracles and self.samples < 2:
             raise ValueError("samples: oracles need at least 2, since a distance is between distributions")
+        for sampler in (s for s in self.samplers if s.preset is not None):
+            self._has_entries(sampler)
         names = [p.name for p in self.problems] or self.oracles
         for wanted in (name for s in self.samplers for name in s.problems or []):
             if wanted not in names:
@@ -167,6 +197,11 @@ class Suite(Strict):
             if len(set(what)) < len(what):
                 raise ValueError(f"the same twice: {what}")
         return self
+
+
+@lru_cache(maxsize=8)
+def _preset(name: str) -> Preset:
+    return load_preset(name)
 
 
 def load_suite(path: Path, images: Path | None = None) -> Suite:
@@ -191,9 +226,18 @@ def load_suite(path: Path, images: Path | None = None) -> Suite:
         raise InvalidFile(path, f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
+def available_suites() -> dict[str, str]:
+    """The suites that come with the package: name and title."""
+    return {name: load_suite(file).title for name, file in sorted(_shipped().items())}
+
+
+def _shipped() -> dict[str, Path]:
+    return {file.stem: file for file in (Path(__file__).parent / "suites").glob("*.yaml")}
+
+
 def suite_path(path: Path) -> Path:
     """``path``, or the file of the suite of that name in the package."""
-    shipped = {file.stem: file for file in (Path(__file__).parent / "suites").glob("*.yaml")}
+    shipped = _shipped()
     if not path.exists() and str(path) in shipped:
         return shipped[str(path)]
     if not path.is_file():
@@ -239,6 +283,7 @@ def rows(suite: Suite, images: dict[str, str]) -> Iterator[Row]:
             for problem in suite.problems
         ]
     )
+    specs = {problem.name: problem for problem in suite.problems}
     for prior, number, image, problem, spec in places:
         for sampler in suite.samplers:
             if sampler.limit is not None and number >= sampler.limit:
@@ -246,5 +291,6 @@ def rows(suite: Suite, images: dict[str, str]) -> Iterator[Row]:
             if sampler.problems is not None and problem not in sampler.problems:
                 continue
             for steps in sampler.steps or suite.steps:
+                used = sampler.tuned(specs[problem], steps) if sampler.preset is not None else sampler
                 for seed in suite.seeds:
-                    yield Row(prior, image, problem, sampler, steps, seed, suite.samples, spec)
+                    yield Row(prior, image, problem, used, steps, seed, suite.samples, spec)

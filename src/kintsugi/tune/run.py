@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 
 from ..bench.compute import versions
 from ..errors import InvalidArgument
@@ -25,6 +24,7 @@ from ..files import atomic_path
 from ..optional import optional
 from ..priors import Prior, load_prior
 from ..samplers import make_sampler
+from ..work.claims import Claims
 from .measure import Measurer, weights_digest
 from .outcome import entry
 from .pictures import Halves, halves
@@ -85,8 +85,7 @@ def tune(
     """
     ready = _ready(plan, output, measured, device)
     if not so_far:
-        for name in ("locks", "entries"):
-            (ready.folder / name).mkdir(parents=True, exist_ok=True)
+        (ready.folder / "entries").mkdir(parents=True, exist_ok=True)
         ready.measurer.folder.mkdir(parents=True, exist_ok=True)
         for number, case in enumerate(ready.cases, 1):
             _one(ready, case, f"{number}/{len(ready.cases)} ", say)
@@ -134,13 +133,8 @@ def _one(ready: _Ready, case: Case, which: str, say: Say) -> None:
     """A case, unless it is finished or another process is at it."""
     if _read(ready, case) is not None:
         return
-    lock = FileLock(ready.folder / "locks" / case.id)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return
-    try:
-        if _read(ready, case) is not None:
+    with Claims(ready.folder / "locks").claim(case.id) as ours:
+        if not ours or _read(ready, case) is not None:
             return
         began = time.perf_counter()
         found = search(case, ready.plan, ready.measurer, ready.halves.tuned_on, ready.folder)
@@ -148,8 +142,6 @@ def _one(ready: _Ready, case: Case, which: str, say: Say) -> None:
         with atomic_path(_entry_path(ready, case)) as temporary:
             temporary.write_text(json.dumps(item, indent=1), encoding="utf-8")
         say(f"{which}{case.shown}: {_line(item, found)}, {time.perf_counter() - began:.0f} s")
-    finally:
-        lock.release()
 
 
 def _line(item: dict[str, Any], found: Found) -> str:

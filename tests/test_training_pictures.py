@@ -171,6 +171,18 @@ def test_orientations_that_are_allowed() -> None:
         assert np.array_equal(turned(pixels, Scripted(*answers), kind), expected)  # type: ignore[arg-type]
 
 
+def test_defaults_of_crops_and_of_whole_pictures(pictures: Path) -> None:
+    """A face upside down is no face, and a model that makes grey ones would have been told to."""
+    crops = TrainConfig(net=replace(NET, size=None, attention=()))
+    assert (crops.turns, crops.grey) == ("all", 0.05)
+    whole = TrainConfig(size=16, net=NET)
+    assert (whole.turns, whole.grey) == ("mirrored", 0.0)
+    given = TrainConfig(size=16, net=NET, orientations="all", grey_share=1.0)
+    assert (given.turns, given.grey) == ("all", 1.0)
+    grey = Crops(find_images(pictures), given)[0]
+    assert torch.equal(grey[0], grey[2])
+
+
 def test_the_picture_that_comes_has_the_label_that_is_told(pictures: Path) -> None:
     """With coins that fall half the time some pictures are as they were, and exactly those have labels of zeros."""
     files = find_images(pictures)[:1]

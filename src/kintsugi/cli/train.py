@@ -186,6 +186,7 @@ def duration(seconds: float) -> str:
 def _report(record: dict[str, Any]) -> None:
     if "expected" in record:
         steps, seconds = record["left"], record["expected"]
+        print("{pictures} to train on, each seen {passes:.3g} times, and {held_out} held out".format(**record))
         print(
             f"{steps} steps, {seconds:.3g} s each: {duration(steps * seconds)}, if this machine stays as busy as it is"
         )

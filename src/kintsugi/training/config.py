@@ -25,8 +25,9 @@ class TrainConfig:
 
     size: instead of crops, whole pictures: the middle square of each, reduced to ``size`` x ``size``; ``crop``,
     ``min_scale`` and ``oversample`` are then not used. orientations: "all" eight, "mirrored" left to right or not, or
-    only the "one" that is stored. augment: the share of the pictures to which each change of ``augment.py`` is made, of
-    at most ``shift`` (of the side), ``zoom`` (log of the factor), ``angle`` (degrees) and ``colour``.
+    only the "one" that is stored; None: all of crops, mirrored of whole pictures. grey_share: how many are turned grey;
+    None: 0.05 of crops, no whole pictures. augment: the share of the pictures to which each change of ``augment.py`` is
+    made, of at most ``shift`` (of the side), ``zoom`` (log of the factor), ``angle`` (degrees) and ``colour``.
 
     objective: what is trained, a "denoising" network (EDM) or the velocity of a "flow" on the straight path; both see
     the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
@@ -48,9 +49,9 @@ class TrainConfig:
     seed: int = 0
     oversample: float = 1.0
     min_scale: float = 0.3
-    grey_share: float = 0.05
+    grey_share: float | None = None
     size: int | None = None
-    orientations: Orientations = "all"
+    orientations: Orientations | None = None
     augment: float = 0.0
     shift: float = 0.06
     zoom: float = 0.1
@@ -83,9 +84,11 @@ class TrainConfig:
             raise InvalidArgument("attention", self.net.attention, "none without a size: it sees the whole picture")
         if self.augment and self.size is None:
             raise InvalidArgument("augment", self.augment, "0 without a size: it changes whole pictures")
-        for name, kind in (("orientations", Orientations), ("objective", Objective)):
-            if getattr(self, name) not in get_args(kind):
-                raise InvalidArgument(name, getattr(self, name), f"one of {', '.join(get_args(kind))}")
+        for name, value, kind in (
+            ("orientations", self.turns, Orientations), ("objective", self.objective, Objective),
+        ):  # fmt: skip
+            if value not in get_args(kind):
+                raise InvalidArgument(name, value, f"one of {', '.join(get_args(kind))}")
         if self.cooldown is not None and self.cooldown < 0:
             raise InvalidArgument("cooldown", self.cooldown, "a number of steps, or none for all of them")
         for name in ("seed", "warmup", "oversample", "zoom", "angle", "colour"):
@@ -95,7 +98,7 @@ class TrainConfig:
             if not getattr(self, name) > 0:
                 raise InvalidArgument(name, getattr(self, name), "a positive number")
         for name in ("grey_share", "focus_share", "ema", "augment"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= (getattr(self, name) or 0.0) <= 1:
                 raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
         if not 0 <= self.shift <= 0.5:
             raise InvalidArgument("shift", self.shift, "a share of the side from 0 to a half")
@@ -114,6 +117,16 @@ class TrainConfig:
     def side(self) -> int:
         """Height and width of what the network is trained on."""
         return self.crop if self.size is None else self.size
+
+    @property
+    def turns(self) -> Orientations:
+        """The orientations that are drawn from."""
+        return self.orientations if self.orientations is not None else "all" if self.size is None else "mirrored"
+
+    @property
+    def grey(self) -> float:
+        """The share of what the network is trained on that is turned grey."""
+        return self.grey_share if self.grey_share is not None else 0.05 if self.size is None else 0.0
 
     @property
     def prediction(self) -> NetworkPrediction:

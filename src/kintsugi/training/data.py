@@ -180,9 +180,9 @@ def random_crop(image: Image.Image, config: TrainConfig, rng: np.random.Generato
     else:
         x, y = (float(rng.uniform(0, n - side)) for n in image.size)
         patch = image.resize((crop, crop), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side))
-    if rng.random() < config.grey_share:
+    if rng.random() < config.grey:
         patch = patch.convert("L").convert("RGB")
-    return to_signal(turned(np.asarray(patch), rng, config.orientations))
+    return to_signal(turned(np.asarray(patch), rng, config.turns))
 
 
 def array_crop(values: NDArray[np.float32], config: TrainConfig, rng: np.random.Generator) -> Tensor:
@@ -190,7 +190,7 @@ def array_crop(values: NDArray[np.float32], config: TrainConfig, rng: np.random.
     crop = config.crop
     top, left = (int(rng.integers(0, n - crop + 1)) for n in values.shape[1:])
     cut = values[:, top : top + crop, left : left + crop]
-    cut_turned = turned(cut.transpose(1, 2, 0), rng, config.orientations).transpose(2, 0, 1)
+    cut_turned = turned(cut.transpose(1, 2, 0), rng, config.turns).transpose(2, 0, 1)
     return torch.from_numpy(cut_turned.copy())  # not a view of what is cached
 
 

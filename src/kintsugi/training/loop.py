@@ -55,7 +55,8 @@ def train(
     finishes the step, saves and stops. Needs the extra ``[train]``.
 
     report: called with every record of the log, and before the first step with ``expected``, the seconds that the
-    gradients of a step were measured to take here, and ``left``, how many steps there are.
+    gradients of a step were measured to take here, ``left``, how many steps there are, ``pictures`` and ``held_out``,
+    how many images are trained on and not, and ``passes``, how often the whole run sees each of them.
     """
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -116,7 +117,9 @@ def train(
         batch = torch.stack([crops[i] for i in _indices(start, config, ranks, rank)])
         seconds = seconds_of(lambda: accelerator.backward(losses(start, batch)[0]))
         if accelerator.is_main_process:
-            report({"step": start, "expected": seconds, "left": config.steps - start})
+            seen_of_each = config.steps * config.batch * ranks / len(train_files)
+            report({"step": start, "expected": seconds, "left": config.steps - start, "pictures": len(train_files),
+                    "held_out": len(held_out), "passes": seen_of_each})  # fmt: skip
     began, (running, seen) = time.perf_counter(), state.running
     with Interrupt() as interrupt:
         for step, batch in zip(range(start, config.steps), _batches(crops, start, ranks, rank), strict=False):

@@ -41,12 +41,12 @@ def whole_picture(square: Signal, augmentation: Augmentation, rng: np.random.Gen
     config = augmentation.config
     assert config.size is not None
     if not isinstance(square, Image.Image):
-        values = turned(square.transpose(1, 2, 0), rng, config.orientations).transpose(2, 0, 1)
+        values = turned(square.transpose(1, 2, 0), rng, config.turns).transpose(2, 0, 1)
         return torch.from_numpy(values.copy())
     reduced = augmentation.warp(square).resize((config.size, config.size), Image.Resampling.LANCZOS)
-    if rng.random() < config.grey_share:
+    if rng.random() < config.grey:
         reduced = reduced.convert("L").convert("RGB")
-    return augmentation.recolour(to_signal(turned(np.asarray(reduced), rng, config.orientations)))
+    return augmentation.recolour(to_signal(turned(np.asarray(reduced), rng, config.turns)))
 
 
 def unchanged_picture(signal: Signal, size: int, path: Path) -> Tensor:

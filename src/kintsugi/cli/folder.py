@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ..errors import InvalidArgument, InvalidFile
+from ..errors import InvalidArgument, InvalidFile, Unfinished
 from ..images import Picture, read_mask
 from ..images.writing import FORMATS
 from ..priors import Prior
@@ -66,12 +66,14 @@ def restore_folder(wanted: Wanted, as_worker: bool = False) -> int:
     """
     entries = find_entries(wanted)
     rehearse(wanted.recipe)
-    method, device = make_method(wanted.recipe), find_device(wanted.device)
+    method = make_method(wanted.recipe)
+    device = find_device(wanted.device if wanted.cluster is None else "cpu")  # Ray's workers have their own
     manifest = Manifest(wanted.output, _settings(wanted))
     if not as_worker:
         manifest.forget_failures()
+    own = None if as_worker or wanted.cluster is not None else launched(wanted.device)
     left = [entry for entry in entries if not manifest.finished(entry)]
-    own = None if as_worker or wanted.cluster is not None or not left else launched(wanted.device)
+    left.sort(key=lambda entry: manifest.claims.died(entry.id))
     with Teller(len(entries), len(entries) - len(left), alone=not as_worker and own is None) as teller:
         if not left:
             pass
@@ -151,7 +153,14 @@ def _restore_by_workers(left: Sequence[Entry], manifest: Manifest, wanted: Wante
     def count_left() -> int:
         return sum(not (manifest.failed(entry) or manifest.finished(entry)) for entry in left)
 
-    run_processes(wanted.arguments, wanted.workers, left=count_left, watch=watch, silent=teller.shows_bar)
+    try:
+        run_processes(wanted.arguments, wanted.workers, left=count_left, watch=watch, silent=teller.shows_bar)
+    except Unfinished:
+        lost = [entry for entry in left if not (manifest.failed(entry) or manifest.finished(entry))]
+        if not all(manifest.claims.died(entry.id) for entry in lost):
+            raise
+        for entry in lost:
+            manifest.write_failed(entry, "every process that was at it died, perhaps for lack of memory")
 
 
 def find_entries(wanted: Wanted) -> list[Entry]:
@@ -240,7 +249,7 @@ def _tell_end(entries: Sequence[Entry], before: int, manifest: Manifest, output:
     failures = manifest.failures()
     finished = sum(manifest.finished(entry) for entry in entries)
     others = len(entries) - finished - len(failures)
-    words = [f"{len(entries)} pictures", f"{finished - before} restored", f"{before} before"]
+    words = [f"{len(entries)} pictures", f"{finished - before} restored", f"{before} already there"]
     print(f"{output}: {', '.join(words)}, {len(failures)} failed" + (f", {others} left to others" if others else ""))
     by_reason: dict[str, list[str]] = {}
     for name, reason in failures.items():

@@ -144,4 +144,4 @@ def _refuse_others(folder: Path, before: Mapping[str, Any], now: Mapping[str, An
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             expected = f"a new folder, or the settings of what it holds ({name} was {before.get(name)!r}"
-            raise InvalidArgument("output", folder, f"{expected}, not {now.get(name)!r})")
+            raise InvalidArgument("output", str(folder), f"{expected}, not {now.get(name)!r})")

@@ -1,16 +1,32 @@
 """Who is at what: a lock file an item, held while a process works on it.
 
 The system lets go of the lock when the process dies, however it dies, so nothing has to be cleaned up and nothing
-expires. On a folder that machines share, its file system must honour locks (``flock``).
+expires. A mark beside the lock stays then, which says that a process died at this item: it should come last, so that an
+item that costs every process its life, for lack of memory say, does not keep the others waiting. On a folder that
+machines share, its file system must honour locks (``flock``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An item that is ours until it is released."""
+
+    lock: FileLock
+    mark: Path
+
+    def release(self) -> None:
+        """Let others have the item."""
+        self.mark.unlink(missing_ok=True)
+        self.lock.release()
 
 
 class Claims:
@@ -20,21 +36,30 @@ class Claims:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def take(self, id: str) -> FileLock | None:
-        """The lock of ``id``, to be released when the item is done; None if another holds it."""
+    def take(self, id: str) -> Claim | None:
+        """The item ``id``, to be released when it is done; None if another holds it."""
         lock = FileLock(self._folder / id)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        return lock
+        mark = self._mark(id)
+        mark.touch()
+        return Claim(lock, mark)
 
     @contextmanager
     def claim(self, id: str) -> Iterator[bool]:
         """Whether ``id`` is ours within the block."""
-        lock = self.take(id)
+        claim = self.take(id)
         try:
-            yield lock is not None
+            yield claim is not None
         finally:
-            if lock is not None:
-                lock.release()
+            if claim is not None:
+                claim.release()
+
+    def died(self, id: str) -> bool:
+        """Whether a process died at ``id``, unless one is at it now."""
+        return self._mark(id).exists()
+
+    def _mark(self, id: str) -> Path:
+        return self._folder / f"{id}.at"

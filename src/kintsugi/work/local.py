@@ -80,6 +80,6 @@ def launched(device: str) -> str | None:
         return None
     state = optional("accelerate", "train", "accelerate launch").PartialState(cpu=device == "cpu")
     try:
-        return str(state.device)
+        return "cpu" if state.device.type == "cpu" else str(state.device)
     finally:
         state.destroy_process_group()

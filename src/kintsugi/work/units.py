@@ -81,18 +81,16 @@ def _join(groups: Sequence[Sequence[tuple[Item, float]]], target: float, most: i
 def _cut(group: Sequence[tuple[Item, float]], target: float, most: int | None) -> list[list[tuple[Item, float]]]:
     """The group in parts of about the same cost, none much above ``target`` unless a single item is."""
     total = _cost(group)
-    count = min(max(math.ceil(total / target), math.ceil(len(group) / (most or len(group)))), len(group))
-    parts: list[list[tuple[Item, float]]] = [[] for _ in range(count)]
+    count = max(math.ceil(total / target), math.ceil(len(group) / (most or len(group))))
+    parts: dict[int, list[tuple[Item, float]]] = {}
     before = 0.0
     for number, (item, price) in enumerate(group):
         # By the middle of the item on the line of all costs, or of all items where they cost nothing.
         middle = (before + price / 2) / total if total else (number + 0.5) / len(group)
-        part = min(int(middle * count), count - 1)
-        parts[part].append((item, price))
+        parts.setdefault(int(middle * count), []).append((item, price))
         before += price
-    whole = [part for part in parts if part]
     size = most or len(group)
-    return [part[at : at + size] for part in whole for at in range(0, len(part), size)]
+    return [part[at : at + size] for part in parts.values() for at in range(0, len(part), size)]
 
 
 def _cost(items: Sequence[tuple[Item, float]]) -> float:

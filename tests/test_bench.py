@@ -115,13 +115,18 @@ def test_files_that_are_no_suites(tmp_path: Path) -> None:
         (tmp_path / "x.yaml").write_text(content)
         with pytest.raises(InvalidFile):
             bench.load_suite(tmp_path / "x.yaml")
-    with pytest.raises(InvalidFile, match="those that come with the package: oracle, photo, photo-quick"):
+    with pytest.raises(InvalidFile, match="those that come with the package: deepinv, faces, oracle"):
         bench.load_suite(Path("nothing"))
 
 
 def test_the_suites_of_the_package_are_good() -> None:
-    for name in ("oracle", "photo", "photo-quick"):
+    names = bench.available_suites()
+    assert {"oracle", "photo", "photo-quick", "faces", "deepinv", "papers-cpigdm-imagenet"} <= names.keys()
+    for name in names:
         assert bench.load_suite(Path(name)).name == name
+    listed = done("bench", "--list").splitlines()
+    assert [line.split()[0] for line in listed] == list(names)
+    assert all(title and line.endswith(title) for line, title in zip(listed, names.values(), strict=True))
 
 
 def test_an_id_is_what_decides_a_result() -> None:

@@ -10,6 +10,18 @@ for _package in ("pydantic", "yaml", "pyarrow"):
 from .cluster import run_on_cluster  # noqa: E402
 from .compute import compute  # noqa: E402
 from .run import Plan, count_left, plan, run  # noqa: E402
-from .suite import Row, Suite, load_suite, rows  # noqa: E402
+from .suite import Row, Suite, available_suites, load_suite, rows  # noqa: E402
 
-__all__ = ["Plan", "Row", "Suite", "compute", "count_left", "load_suite", "plan", "rows", "run", "run_on_cluster"]
+__all__ = [
+    "Plan",
+    "Row",
+    "Suite",
+    "available_suites",
+    "compute",
+    "count_left",
+    "load_suite",
+    "plan",
+    "rows",
+    "run",
+    "run_on_cluster",
+]

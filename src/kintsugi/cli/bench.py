@@ -11,10 +11,20 @@ from . import options
 from .app import app
 
 
+def _list_suites(wanted: bool) -> None:
+    if wanted:
+        from ..bench import available_suites
+
+        names = available_suites()
+        for name, title in names.items():
+            print(f"{name:{max(map(len, names))}}  {title}")
+        raise typer.Exit
+
+
 @app.command()
 def bench(
     suite: Annotated[
-        Path, typer.Argument(metavar="SUITE", help="A YAML file, or a suite's name: oracle, photo, photo-quick.")
+        Path, typer.Argument(metavar="SUITE", help="A YAML file, or the name of a suite of the package: see --list.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder of the run; what it holds is not done again.")
@@ -30,6 +40,10 @@ def bench(
     cpus: options.Cpus = 1,
     gpus: options.Gpus = None,
     as_worker: options.AsWorker = False,
+    list_suites: Annotated[
+        bool,
+        typer.Option("--list", is_eager=True, callback=_list_suites, help="Show the package's suites, and stop."),
+    ] = False,
 ) -> None:
     """Run a benchmark, or go on with one: every prior, image, problem, sampler, number of steps and seed of a suite.
 

@@ -13,8 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 import kintsugi
 from kintsugi.operators import Bicubic, Blur, Identity, LinearOperator, Mask, gaussian_kernel
-from kintsugi.training.config import TrainConfig
-from kintsugi.training.data import find_images, image_size, split, to_signal
+from kintsugi.training.data import find_images, to_signal
 
 CROP = 96
 
@@ -37,13 +36,6 @@ def crop_at(x: Tensor, fy: float, fx: float, size: int = CROP) -> Tensor:
 def test_crops(folder: Path) -> Tensor:
     """``(N, 3, 96, 96)``: the centre of every image at half size."""
     return torch.stack([crop_at(load(p, 0.5), 0.5, 0.5) for p in find_images(folder)])
-
-
-def held_out_crops(folder: Path, places: Sequence[tuple[float, float]] = ((0.5, 0.5),)) -> Tensor:
-    """Crops at half size of the large images that ``kintsugi train`` holds out of ``folder``: for tuning."""
-    _, held_out = split(find_images(folder), TrainConfig().validation_share)
-    large = [p for p in held_out if min(image_size(p)) > 500]
-    return torch.stack([crop_at(load(p, 0.5), fy, fx) for p in large for fy, fx in places])
 
 
 def problems() -> dict[str, tuple[LinearOperator, float]]:

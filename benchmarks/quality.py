@@ -5,8 +5,9 @@
     python benchmarks/quality.py texture FOLDER           the texture dial of the default sampler
     python benchmarks/quality.py photo PICTURE            seconds and memory of one photograph
 
-Each prints Markdown. Problems, noise, seeds and crops are in ``common.py``; each sampler runs with the defaults that
-``tune.py`` chose on held-out training images. Forwards and VJPs are per sample; seconds are for the batch of crops.
+Each prints Markdown. Problems, noise, seeds and crops are in ``common.py``; each sampler runs with its
+defaults, which were chosen on held-out training images. Forwards and VJPs are per sample; seconds are for the batch of
+crops.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Default settings, chosen on held-out training images by ``benchmarks/tune.py``; the tables are in docs/samplers.md.
+"""Default settings, chosen on held-out training images by a grid (docs/samplers.md), before there was ``kintsugi tune``.
 
-A setting was tuned at a few numbers of steps and is interpolated between them, linearly in the log of the steps.
+What ``kintsugi tune`` finds goes into presets (:mod:`kintsugi.presets`), and these stay as they are. A setting was
+tuned at a few numbers of steps and is interpolated between them, linearly in the log of the steps.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,13 +42,19 @@ def null_space_schedule(problem: Problem, steps: int) -> Schedule:
 _NOTICEABLE = 0.01
 
 
-def tempered_defaults(problem: Problem, steps: int) -> tuple[float, float, float]:
-    """``(temperature, first level, last level)`` of the default sampler at texture 0.
+class Tempered(NamedTuple):
+    """Settings of the default sampler at texture 0."""
 
-    With noise a cold run counts the measurement again at each level, so many steps want a higher temperature.
-    """
+    temperature: float
+    eta: float
+    end: float
+    confidence: float
+
+
+def tempered_defaults(problem: Problem, steps: int) -> Tempered:
+    """By the noise of the measurement and the number of steps."""
     knots, at = np.log((1, 3, 5, 10, 20)), np.log(steps)
     noisy = problem.noise > _NOTICEABLE
-    temperature = np.interp(at, knots, (0.55, 0.45, 0.35, 0.6, 0.8) if noisy else (0.55, 0.55, 0.25, 0.3, 0.35))
-    end = np.interp(at, knots, (0.04, 0.04, 0.02, 0.02, 0.02) if noisy else (0.04, 0.04, 0.015, 0.012, 0.01))
-    return float(temperature), 0.7, float(end)
+    temperature = np.interp(at, knots, (0.55, 0.45, 0.35, 0.35, 0.35) if noisy else (0.55, 0.55, 0.25, 0.3, 0.35))
+    end = np.interp(at, knots, (0.04, 0.04, 0.04, 0.03, 0.02) if noisy else (0.04, 0.04, 0.015, 0.012, 0.01))
+    return Tempered(float(temperature), 0.7, float(end), 4.0 if noisy else 2.0)

@@ -6,8 +6,6 @@ tuned at a few numbers of steps and is interpolated between them, linearly in th
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ..problem import Problem
@@ -42,19 +40,13 @@ def null_space_schedule(problem: Problem, steps: int) -> Schedule:
 _NOTICEABLE = 0.01
 
 
-class Tempered(NamedTuple):
-    """Settings of the default sampler at texture 0."""
+def tempered_defaults(problem: Problem, steps: int) -> tuple[float, float, float]:
+    """``(temperature, first level, last level)`` of the default sampler at texture 0.
 
-    temperature: float
-    eta: float
-    end: float
-    confidence: float
-
-
-def tempered_defaults(problem: Problem, steps: int) -> Tempered:
-    """By the noise of the measurement and the number of steps."""
+    With noise a cold run counts the measurement again at each level, so many steps want a higher temperature.
+    """
     knots, at = np.log((1, 3, 5, 10, 20)), np.log(steps)
     noisy = problem.noise > _NOTICEABLE
-    temperature = np.interp(at, knots, (0.55, 0.45, 0.35, 0.35, 0.35) if noisy else (0.55, 0.55, 0.25, 0.3, 0.35))
-    end = np.interp(at, knots, (0.04, 0.04, 0.04, 0.03, 0.02) if noisy else (0.04, 0.04, 0.015, 0.012, 0.01))
-    return Tempered(float(temperature), 0.7, float(end), 4.0 if noisy else 2.0)
+    temperature = np.interp(at, knots, (0.55, 0.45, 0.35, 0.6, 0.8) if noisy else (0.55, 0.55, 0.25, 0.3, 0.35))
+    end = np.interp(at, knots, (0.04, 0.04, 0.02, 0.02, 0.02) if noisy else (0.04, 0.04, 0.015, 0.012, 0.01))
+    return float(temperature), 0.7, float(end)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kintsugi.files import atomic_path
+from kintsugi.files import atomic_path, remove_half_written
 
 
 def test_the_block_writes_beside_the_target_which_changes_at_the_end(tmp_path: Path) -> None:
@@ -75,3 +75,20 @@ def test_a_path_as_a_string(tmp_path: Path) -> None:
     with atomic_path(f"{tmp_path}/a.txt") as temporary:
         temporary.write_text("whole")
     assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.b.png"
+    with atomic_path(target) as temporary:
+        left = temporary.name
+    kept = [".a.b.12345678.jpg", ".a.1234567.b.png", ".a.b.c.12345678.png", "a.b.12345678.png", ".a.b.1234.png"]
+    for name in (left, *kept):
+        (tmp_path / name).touch()
+    remove_half_written(target)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "a.b.png"}
+    long = tmp_path / f"{'x' * 50}.png"
+    with atomic_path(long) as temporary:
+        left = temporary.name
+    (tmp_path / left).touch()
+    remove_half_written(long)  # it may be the file of another long name
+    assert (tmp_path / left).exists()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST = 40  # characters of a name that its temporary file has too
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
     """
     target = Path(target)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:40]}.", suffix=target.suffix)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:LONGEST]}.", suffix=target.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -32,3 +35,16 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_half_written(target: Path) -> None:
+    """Remove what a process that was killed in :func:`atomic_path` left beside ``target``, at which nobody is now.
+
+    Names that are cut to fit are left alone: they might be those of another file.
+    """
+    if len(target.stem) <= LONGEST and target.parent.is_dir():
+        # As tempfile makes them: eight letters, digits and underscores.
+        half = re.compile(re.escape(f".{target.stem}.") + "[a-z0-9_]{8}" + re.escape(target.suffix))
+        for path in target.parent.iterdir():
+            if half.fullmatch(path.name):
+                path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidFile
-from ..files import atomic_path
+from ..files import atomic_path, remove_half_written
 from ..optional import optional
 from ..work import Claims
 
@@ -54,9 +54,9 @@ class Store:
         """A finished row, by its ``id``."""
         arrow = optional("pyarrow", "bench", "a benchmark")
         parquet = optional("pyarrow.parquet", "bench", "a benchmark")
-        for left in (self.folder / "rows").glob(f".{row['id']}.*"):  # by a worker that was killed while it wrote
-            left.unlink(missing_ok=True)
-        with atomic_path(self.folder / "rows" / f"{row['id']}.parquet") as temporary:
+        path = self.folder / "rows" / f"{row['id']}.parquet"
+        remove_half_written(path)
+        with atomic_path(path) as temporary:
             parquet.write_table(arrow.Table.from_pylist([dict(row)]), temporary)
 
     def image(self, name: str) -> Path:

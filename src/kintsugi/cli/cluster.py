@@ -13,15 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidArgument, KintsugiError
+from ..errors import InvalidArgument, InvalidFile, KintsugiError
 from ..files import atomic_path
 from ..priors import Prior
 from ..priors.carried import Carried, carry
 from ..training.data import image_size
 from ..work import Cluster, make_units, run_on_ray, target_cost
 from ..work.on_ray import reason_of
-from .folder import FULL, Wanted, for_entry
-from .manifest import Entry, Manifest, stamp
+from .folder import FILES, FULL, Wanted, for_entry
+from .manifest import Entry, Manifest, read_input, stamp
 from .options import input_path
 from .picture import Recipe, find_device, make_method, make_model, make_ready, restore_ready, told
 from .progress import Teller
@@ -55,7 +55,7 @@ def _pixels(path: Path) -> float:
 
 @dataclass(frozen=True)
 class Shared:
-    """What every picture needs. ``files``: names and contents of the mask for all and of the kernel, by option."""
+    """What every picture needs. ``files``: names and contents of options that are files."""
 
     recipe: Recipe
     model: Carried
@@ -93,7 +93,7 @@ class PicturesJob:
 
     def shared(self) -> Shared:
         recipe, files = self._recipe, {}
-        for option in ("mask", "kernel"):
+        for option in FILES:
             given = getattr(recipe, option)
             if given is not None and input_path(given).is_file():
                 files[option] = _content(input_path(given))
@@ -110,7 +110,7 @@ class PicturesJob:
                     contents = [_content(path) for path in entry.inputs]
                     pairs = zip(entry.inputs, contents, strict=True)
                     inputs = [stamp(path, content) for path, (_, content) in pairs]
-                except OSError as error:
+                except InvalidFile as error:
                     self._claims[entry.name] = claim.pop_all()
                     self.failed(entry, reason_of(error), "")
                     continue
@@ -186,4 +186,4 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
 
 
 def _content(path: Path) -> tuple[str, bytes]:
-    return path.name, path.read_bytes()
+    return path.name, read_input(path)

@@ -29,10 +29,11 @@ from ..work import Cluster, launched, run_processes, worker_device
 from ..work.on_ray import reason_of
 from . import options, outputs
 from .manifest import STATE, Entry, Manifest, stamp
-from .picture import Recipe, find_device, make_method, make_model, make_ready, restore_ready, told
+from .picture import Recipe, find_device, find_match, make_method, make_model, make_ready, restore_ready, told
 from .progress import Teller
 
 FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # every picture that follows would fail in the same way
+FILES = ("mask", "kernel", "preset")  # options that may be files
 SHOWN = 20  # failures that are told one by one at the end
 
 
@@ -208,7 +209,8 @@ def rehearse(recipe: Recipe) -> None:
         hole[:, :32] = True
         words = replace(words, mask=hole)
     noise = 0.1 * torch.randn((3, *size), generator=torch.Generator().manual_seed(0))
-    prepare(recipe.task, Picture(noise), words)
+    prepared = prepare(recipe.task, Picture(noise), words)
+    find_match(recipe, words, prepared.problem.noise)
     if recipe.mask is not None and not Path(recipe.mask).is_dir():
         read_mask(options.input_path(recipe.mask))
 
@@ -235,7 +237,7 @@ def _settings(wanted: Wanted) -> dict[str, Any]:
     settings: dict[str, Any] = {**asdict(recipe), "suffix": wanted.suffix}
     if model_files(recipe.prior):
         settings["prior"] = f"a file, {model_digest(recipe.prior)}"
-    for name in ("mask", "kernel"):
+    for name in FILES:
         given = getattr(recipe, name)
         if given is not None and options.input_path(given).is_dir():
             settings[name] = "a folder"

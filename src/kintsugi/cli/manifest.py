@@ -19,8 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidArgument
-from ..files import atomic_path
+from ..errors import InvalidArgument, InvalidFile
+from ..files import atomic_path, remove_half_written
 from ..work import Claims
 from .outputs import Files
 
@@ -84,8 +84,15 @@ class Manifest:
     @contextmanager
     def claim(self, entry: Entry) -> Iterator[bool]:
         """Whether this picture is ours to restore: nobody is at it, it is not finished, and was not tried in vain."""
-        with self.claims.claim(entry.id) as ours:
-            yield ours and not self.failed(entry) and not self.finished(entry)
+        claim = self.claims.take(entry.id)
+        try:
+            if claim is not None and claim.again:
+                for path in entry.files.all:
+                    remove_half_written(path)
+            yield claim is not None and not self.failed(entry) and not self.finished(entry)
+        finally:
+            if claim is not None:
+                claim.release()
 
     def write_done(self, entry: Entry, inputs: Sequence[Mapping[str, Any]], cost: Mapping[str, float]) -> None:
         """Its files are there; ``inputs``: what :func:`stamp` said of what they were made of."""
@@ -116,21 +123,31 @@ class Manifest:
 
     def _write(self, kind: str, entry: Entry, record: Mapping[str, Any]) -> None:
         path = self._record(kind, entry)
-        for left in path.parent.glob(f".{entry.id}.*"):  # by a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        remove_half_written(path)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
 
 
 def stamp(path: Path, content: bytes | None = None) -> dict[str, Any]:
-    """Size, time of change and SHA-256 of a file, whose ``content`` may be known already."""
-    status = path.stat()
-    if content is None:
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    else:
-        digest = hashlib.sha256(content).hexdigest()
+    """Size, time of change and SHA-256 of a file, of ``content`` if that is known. Errors: :class:`InvalidFile`."""
+    try:
+        status = path.stat()
+        digest = hashlib.sha256(path.read_bytes() if content is None else content).hexdigest()
+    except OSError as error:
+        raise InvalidFile(path, _why(error)) from error
     return {"size": status.st_size, "changed": status.st_mtime_ns, "sha256": digest}
+
+
+def read_input(path: Path) -> bytes:
+    """What is in a file. Errors: :class:`InvalidFile`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidFile(path, _why(error)) from error
+
+
+def _why(error: OSError) -> str:
+    return "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
 
 
 def _unchanged(before: Mapping[str, Any], path: Path) -> bool:

@@ -101,14 +101,18 @@ def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
     words = recipe.words((picture.height, picture.width), source if recipe.task == "jpeg" else None)
     prepared = prepare(recipe.task, picture, words)
     files.check(picture.bits, prepared.size)
-    match, notes = None, (*picture.notes, *losses(picture, output))
-    if recipe.preset is not None:
-        place = Place.of_task(recipe.task, words, prepared.problem.noise)
-        preset = load_preset(recipe.preset)
-        match = preset.find(recipe.sampler, place, recipe.steps)
-        other = "" if Path(recipe.prior).name == preset.prior else f"; tuned with the prior {preset.prior}"
-        notes = (*notes, match.note + other)
-    return Ready(files, prepared, words.mask, notes, match)
+    match, note = find_match(recipe, words, prepared.problem.noise)
+    return Ready(files, prepared, words.mask, (*picture.notes, *losses(picture, output), *note), match)
+
+
+def find_match(recipe: Recipe, words: Settings, noise: float) -> tuple[Match | None, tuple[str, ...]]:
+    """What the preset of the recipe has for a problem, and a note. Errors: :class:`InvalidArgument` if nothing."""
+    if recipe.preset is None:
+        return None, ()
+    preset = load_preset(recipe.preset)
+    match = preset.find(recipe.sampler, Place.of_task(recipe.task, words, noise), recipe.steps)
+    other = "" if Path(recipe.prior).name == preset.prior else f"; tuned with the prior {preset.prior}"
+    return match, (match.note + other,)
 
 
 def restore_ready(

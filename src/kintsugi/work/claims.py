@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 
 @dataclass(frozen=True)
 class Claim:
-    """An item that is ours until it is released."""
+    """An item that is ours until it is released. ``again``: a process died at it before."""
 
     lock: FileLock
     mark: Path
+    again: bool
 
     def release(self) -> None:
         """Let others have the item."""
@@ -44,8 +45,9 @@ class Claims:
         except Timeout:
             return None
         mark = self._mark(id)
+        again = mark.exists()
         mark.touch()
-        return Claim(lock, mark)
+        return Claim(lock, mark, again)
 
     @contextmanager
     def claim(self, id: str) -> Iterator[bool]:

@@ -232,6 +232,16 @@ def test_a_run_can_be_made_longer(straight: tuple[NetworkPrior, Path], pictures:
     assert last["lr"] == learning_rate(8, longer)  # of the ninth step
 
 
+def test_a_run_can_be_ended_where_it_is(straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path) -> None:
+    """With fewer steps than it has taken: nothing is trained, and the model is finished, spectrum and all."""
+    for name in ("checkpoint.pt", "log.jsonl"):
+        (tmp_path / name).write_bytes((straight[1] / name).read_bytes())
+    ended = train(pictures, tmp_path, replace(TINY, steps=4))
+    assert torch.equal(ended.net.stem.weight, straight[0].net.stem.weight)
+    assert ended.card["step"] == 6
+    assert load_model(tmp_path / "model.safetensors").spectrum is not None
+
+
 def test_what_a_run_leaves(straight: tuple[NetworkPrior, Path]) -> None:
     prior, output = straight
     assert {p.name for p in output.iterdir()} == {"best.safetensors", "checkpoint.pt", "log.jsonl", "model.safetensors"}

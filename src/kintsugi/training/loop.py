@@ -153,13 +153,14 @@ def train(
                 state.save(done)
             if interrupt.asked:
                 raise KeyboardInterrupt
-    prior = as_prior(average.module, config, card, config.steps)
+    end = max(start, config.steps)  # a run that is asked for fewer steps than it has taken ends where it is
+    prior = as_prior(average.module, config, card, end)
     if accelerator.is_main_process:
         prior.card["validation"] = validate(prior.to(accelerator.device), held_out_crops, config)
-        if not log.holds(config.steps, "validation"):
-            log.write({"step": config.steps, "validation": prior.card["validation"]})
+        if not log.holds(end, "validation"):
+            log.write({"step": end, "validation": prior.card["validation"]})
         prior.spectrum = measure_spectrum(prior, to_measure)
-        _save(prior.cpu(), output, log.is_best(config.steps))
+        _save(prior.cpu(), output, log.is_best(end))
         best = load_model(output / "best.safetensors")
         if best.spectrum is None:
             best.spectrum = measure_spectrum(best.to(accelerator.device), to_measure)

@@ -401,6 +401,7 @@ def test_train_a_flow_of_whole_pictures(photo: Path, tmp_path: Path) -> None:
     prior = load_prior(tmp_path / "run" / "model.safetensors")
     assert isinstance(prior, NetworkPrior)
     assert prior.prediction == "velocity"
+    assert "the velocity of a flow" in done("info", tmp_path / "run" / "model.safetensors")
     assert prior.shape == (3, 16, 16)
     assert (prior.net.config.attention, prior.net.config.dropout, prior.net.config.labels) == ((1,), 0.1, 7)
     told = prior.card["training"]

@@ -143,6 +143,7 @@ def _model_rows(prior: NetworkPrior) -> list[tuple[str, str]]:
         ("parameters", f"{sum(p.numel() for p in prior.parameters()):,}"),
         ("signals", " x ".join("any" if n is None else str(n) for n in prior.shape or ())),
         ("network", ", ".join(f"{k} {v}" for k, v in prior.net.config.to_dict().items())),
+        ("predicts", {"edm": "the denoised signal (EDM)", "velocity": "the velocity of a flow"}[prior.prediction]),
         ("data variance", f"{prior.data_variance:g}"),
         ("error spectrum", "none" if prior.spectrum is None else f"{len(prior.spectrum.etas)} noise levels"),
     ]

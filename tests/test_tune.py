@@ -412,6 +412,7 @@ def test_a_run_states_what_it_did_and_is_a_preset(photos: Path, model: Path, tmp
         scores.setdefault(crop.picture, []).append(10 * math.log10(4 / mse))
     means = torch.tensor([sum(v) / len(v) for v in scores.values()], dtype=torch.float64)
     assert item["defaults"]["mean"] == pytest.approx(float(means.mean()), abs=1e-3)
+    assert item["default_settings"] == {"churn": 0.85, "schedule": {"eta": 2.0, "end": 0.1}}
     assert item["defaults"]["half"] == pytest.approx(3.182446 * float(means.std()) / 2, abs=1e-3)
     assert load_preset(output).entries[0].settings == item["settings"]
     assert "ddrm" in done("presets", output)

@@ -83,6 +83,19 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`nested`.
+
+    >>> flat({"lam": 1.0, "schedule": {"eta": 5.0, "end": 0.1}})
+    {'lam': 1.0, 'schedule.eta': 5.0, 'schedule.end': 0.1}
+    """
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = flat(value) if isinstance(value, Mapping) else None
+        out |= {name: value} if inner is None else {f"{name}.{key}": v for key, v in inner.items()}
+    return out
+
+
 # Settings that are objects, and what makes one of its fields.
 _OBJECTS: Mapping[str, Callable[..., Any]] = {"schedule": Schedule}
 

@@ -28,7 +28,7 @@ from ..problem import Problem
 from ..samplers import make_sampler
 from ..samplers.space import as_objects
 from .pictures import Crop
-from .plan import Case, digest
+from .plan import Case, default_settings, digest
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Measurer:
         spec = case.problem.model_dump(mode="json")
         where = [self.prior_digest, case.sampler, spec, case.steps, self.seed]
         path = self.folder / f"{digest(where)}.jsonl"
-        key = digest([where, settings, self.crops[crop.name], crop.name])
+        # The defaults are those of this version of the library, and others in another.
+        meant = settings or default_settings(case, crop.size)
+        key = digest([where, bool(settings), meant, self.crops[crop.name], crop.name])
         row = self._rows(path).get(key)
         if row is None or ("failed" not in row and not set(self.metrics) <= set(row["values"])):
             row = {"key": key, **self._run(case, settings, crop)}
@@ -66,7 +68,7 @@ class Measurer:
         return Measured(row.get("values"), row.get("failed", ""))
 
     def _run(self, case: Case, settings: Mapping[str, Any], crop: Crop) -> dict[str, Any]:
-        truth, problem = _given(case.problem, crop)
+        truth, problem = _given(case.problem.model_dump_json(), crop)
         method = make_sampler(case.sampler, **as_objects(settings))
         seed = seed_of(str(self.seed), crop.name)  # the same for all settings: differences are not those of noise
         there = problem.with_rows(problem.batch.to(self.device))
@@ -100,9 +102,10 @@ class Measurer:
 
 
 @lru_cache(maxsize=64)
-def _given(spec: ProblemSpec, crop: Crop) -> tuple[Tensor, Problem]:
+def _given(spec: str, crop: Crop) -> tuple[Tensor, Problem]:
+    """The crop and its measurement, of a problem as JSON: lists in it cannot be looked up."""
     truth = crop.load()
-    return truth, spec.simulate(truth, crop.name)
+    return truth, ProblemSpec.model_validate_json(spec).simulate(truth, crop.name)
 
 
 def _last(path: Path) -> bytes:

@@ -21,17 +21,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..bench.problems import ProblemSpec
 from ..errors import InvalidFile
 from ..metrics import available_metrics, make_metric
-from ..samplers import available_samplers
+from ..problem import Problem
+from ..samplers import available_samplers, make_sampler
+from ..samplers.space import nested
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -167,7 +170,7 @@ def load_plan(path: Path, images: Path | None = None) -> TunePlan:
 
 @dataclass(frozen=True)
 class Case:
-    """One search: a sampler, a problem and a number of steps. ``context``: what else decides its result."""
+    """One search: a sampler, a problem and a number of steps. ``context``: a digest of what else decides its result."""
 
     sampler: str
     problem: ProblemSpec
@@ -192,7 +195,18 @@ def cases(plan: TunePlan, prior: str, pictures: Mapping[str, str]) -> Iterator[C
     for steps in sorted(plan.steps):
         for problem in plan.problems:
             for sampler in plan.samplers:
-                yield Case(sampler, problem, steps, context)
+                case = Case(sampler, problem, steps, context)
+                yield replace(case, context=digest([context, default_settings(case, plan.images.crop)]))
+
+
+def default_settings(case: Case, crop: int) -> dict[str, Any]:
+    """What the defaults of the sampler are for such a problem on squares of ``crop`` pixels, in plain values.
+
+    They belong to the version of the library; a search and what is measured are for these.
+    """
+    operator = case.problem.make((3, crop, crop), "defaults")
+    stated = Problem(torch.zeros(1, *operator.out_shape), operator, case.problem.noise)
+    return nested(make_sampler(case.sampler).resolved(stated, case.steps))
 
 
 def digest(value: Any) -> str:

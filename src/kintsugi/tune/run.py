@@ -24,11 +24,12 @@ from ..files import atomic_path
 from ..optional import optional
 from ..priors import Prior, load_prior
 from ..samplers import make_sampler
+from ..samplers.space import flat, nested
 from ..work.claims import Claims
 from .measure import Measurer, weights_digest
 from .outcome import entry
 from .pictures import Halves, halves
-from .plan import Case, TunePlan, cases
+from .plan import Case, TunePlan, cases, default_settings
 from .search import Found, finished, search
 
 Say = Callable[[str], None]
@@ -89,7 +90,7 @@ def tune(
         ready.measurer.folder.mkdir(parents=True, exist_ok=True)
         for number, case in enumerate(ready.cases, 1):
             _one(ready, case, f"{number}/{len(ready.cases)} ", say)
-    entries = [_read(ready, case) for case in ready.cases]
+    entries = [_stated(ready, case) for case in ready.cases]
     done = [item for item in entries if item is not None]
     if not done:
         raise InvalidArgument("output", output, "a run with at least one case that is finished")
@@ -161,6 +162,20 @@ def _read(ready: _Ready, case: Case) -> dict[str, Any] | None:
         return None
     item: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return item if item["trials"]["all"] >= 1 + ready.plan.trials_at(case.steps) else None
+
+
+def _stated(ready: _Ready, case: Case) -> dict[str, Any] | None:
+    """The entry, with what the defaults were: those of a later version of the library may be others."""
+    item = _read(ready, case)
+    if item is None:
+        return None
+    return item | {"default_settings": _short(default_settings(case, ready.plan.images.crop))}
+
+
+def _short(settings: dict[str, Any]) -> dict[str, Any]:
+    """Numbers to four digits."""
+    words = {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in flat(settings).items()}
+    return nested(words)
 
 
 def _ahead(ready: _Ready) -> Ahead:

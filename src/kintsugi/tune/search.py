@@ -18,16 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..bench.problems import seed_of
 from ..optional import optional
-from ..problem import Problem
-from ..samplers import Range, Space, available_samplers, make_sampler
-from ..samplers.space import nested
+from ..samplers import Range, Space, available_samplers
+from ..samplers.space import flat, nested
 from .measure import Measurer
 from .pictures import Crop
-from .plan import Case, TunePlan
+from .plan import Case, TunePlan, default_settings
 
 if TYPE_CHECKING:
     import optuna
@@ -84,7 +81,9 @@ def _trial(
     optuna = optional("optuna", "tune", "kintsugi tune")
     failed, pruned = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED
     space = available_samplers()[case.sampler].space
-    seed = seed_of(case.id, str(plan.seed), str(number)) % 2**32
+    # Searches for other objectives begin with the same settings, which are then known already.
+    words = (case.sampler, case.problem.name, str(case.steps), str(plan.seed), str(number))
+    seed = seed_of(*words) % 2**32
     with _quiet():
         study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP)
         trial = study.ask(_distributions(space))
@@ -124,9 +123,7 @@ def _default_trial(case: Case, space: Space, reference: Mapping[str, float], cro
     if "failed" in reference:
         attributes = {"settings": {}, "why": "the defaults give samples that are not finite"}
         return optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=attributes)
-    operator = case.problem.make((3, crop.size, crop.size), crop.name)
-    stated = Problem(torch.zeros(1, *operator.out_shape), operator, case.problem.noise)
-    values = make_sampler(case.sampler).resolved(stated, case.steps)
+    values = flat(default_settings(case, crop.size))
     inside = all(values[name] in entry for name, entry in space.items())
     return optuna.trial.create_trial(
         value=0.0,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -113,6 +118,32 @@ def test_a_set_is_computed_once_and_when_it_is_whole(folder: Path, tmp_path: Pat
     shutil.move(tmp_path / "row", row)
     assert finish_sets(checked, run, Pictures(checked.images), say=quiet) == 1
     assert not list((run / "sets").glob(".*"))
+
+
+def test_a_run_that_is_killed_and_shared_ends_with_the_same_sets(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite(folder).model_dump(mode="json")))
+    bench.run(suite(folder), tmp_path / "whole", say=quiet)
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+
+    def start(*more: str) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "kintsugi", "bench", str(path), "-o", str(tmp_path / "run"), *more]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment)
+
+    process = start()
+    while process.poll() is None and len(list(tmp_path.glob("run/rows/*.parquet"))) < 7:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert start("--workers", "2").wait() == 0
+
+    def known(run: Path) -> list[tuple[Any, ...]]:
+        return [(e["steps"], e["images"], e["metric.fid"], e["metric.kid"]) for e in read_sets(run)]
+
+    for (_, _, *mine), (_, _, *whole) in zip(known(tmp_path / "run"), known(tmp_path / "whole"), strict=True):
+        assert mine == pytest.approx(whole, rel=1e-3)  # threads round otherwise, and a grey level may tip
+    assert len(known(tmp_path / "run")) == 2
 
 
 def test_other_pictures_make_another_set(folder: Path, tmp_path: Path) -> None:
@@ -232,8 +263,6 @@ def test_top1_by_a_classifier_and_by_labels(folder: Path, tmp_path: Path) -> Non
 
 def test_the_command_names_what_is_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    import yaml
-
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite(folder, features=None).model_dump(mode="json")))
     assert "metric fid is missing" in done("bench", path, "-o", tmp_path / "run", "--dry-run")

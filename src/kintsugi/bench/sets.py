@@ -44,7 +44,7 @@ def finish_sets(
     """
     if not suite.set_metrics or pictures is None:
         return 0
-    metrics, truths, done = set_metrics(suite, device), _Truths(folder), 0
+    metrics, truths, done = set_metrics(suite, device), _Truths(folder, device), 0
     claims = Claims(folder / "locks")
     (folder / "sets").mkdir(exist_ok=True)
     for members in sets_of(suite, pictures.digests):
@@ -144,14 +144,14 @@ def _is_there(path: Path, digest: str) -> bool:
 class _Truths:
     """Features of true pictures, kept for the sets that follow with the same."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder, self.device = folder, device
         self._last: tuple[tuple[str, ...], Tensor] | None = None
 
     def features(self, names: Sequence[str], metric: SetMetric) -> Tensor:
         if self._last is None or self._last[0] != tuple(names):
             paths = [self._folder / "images" / f"truth-{name}.png" for name in names]
-            self._last = tuple(names), extract(paths, metric)
+            self._last = tuple(names), extract(paths, metric, self.device)
         return self._last[1]
 
 
@@ -160,16 +160,19 @@ def _compute(folder: Path, members: Sequence[Row], metrics: Mapping[str, SetMetr
     values: dict[str, float | None] = dict.fromkeys((f"metric.{name}" for name in metrics), None)
     if len(done) >= 2:
         some = next(iter(metrics.values()))  # they share their features
-        x = extract([folder / "images" / f"{row.id}.png" for row in done], some)
+        x = extract([folder / "images" / f"{row.id}.png" for row in done], some, truths.device)
         x0 = truths.features([row.image for row in done], some)
         values = {f"metric.{name}": metric.compare(x, x0) for name, metric in metrics.items()}
     return {**_same(members[0]), "images": len(done), **values}
 
 
-def extract(paths: Sequence[Path], metric: SetMetric) -> Tensor:
-    """The features (N, d) of pictures in files, a few pictures at a time."""
-    groups = (paths[i : i + BATCH] for i in range(0, len(paths), BATCH))
-    return torch.cat([metric.extract(torch.stack([read_picture(path).colour() for path in few])) for few in groups])
+def extract(paths: Sequence[Path], metric: SetMetric, device: str) -> Tensor:
+    """The features (N, d) of pictures in files, a few pictures at a time, computed on ``device``."""
+    parts = []
+    for i in range(0, len(paths), BATCH):
+        x = torch.stack([read_picture(path).colour() for path in paths[i : i + BATCH]])
+        parts.append(metric.extract(x.to(device)).cpu())
+    return torch.cat(parts)
 
 
 def _line(row: Row, known: Mapping[str, Any]) -> str:

@@ -285,6 +285,30 @@ def test_only_linear_operators(prior: MixturePrior, guidance: Guidance) -> None:
         guidance.check(prior, problem)
 
 
+@pytest.mark.parametrize("name", ["mask", "blur"])
+def test_confidence_is_a_smaller_noise_above_the_last_level(prior: MixturePrior, name: str) -> None:
+    problem, matrix, y = case(prior, name, 0.3)
+    guidance = SpectralCovariance(Accuracy(1e-12, 500), confidence=4.0, last=0.1)
+    for eta, variance in ((0.8, 0.3**2 / 4), (0.1, 0.3**2)):
+        z = noisy(prior, eta)
+        d, _ = denoised(prior, z, eta)
+        c = dense_covariance(error_covariance(prior, eta), prior.shape)
+        gain = np.linalg.solve(matrix @ c @ matrix.T + variance * np.eye(len(matrix)), matrix @ c)
+        expected = d + (y - d @ matrix.T) @ gain
+        np.testing.assert_allclose(at(guidance, prior, problem, z, eta), expected, atol=1e-8)
+
+
+def test_confidence_is_not_for_a_covariance_that_is_known() -> None:
+    op = colour_operators()["blur"]
+    prior = StationaryPrior(StationaryCovariance(data_spectrum))
+    z, y = (torch.randn(1, *op.in_shape, generator=torch.Generator().manual_seed(i)).double() for i in (0, 1))
+    problem = Problem(y, op, 0.2)
+    plain, sure = (SpectralCovariance(confidence=k)(prior, problem, z, 0.5, None)[0] for k in (1.0, 4.0))
+    torch.testing.assert_close(plain, sure)
+    with pytest.raises(InvalidArgument, match="confidence"):
+        SpectralCovariance(confidence=0.5)
+
+
 @pytest.mark.parametrize("w", [0.0, -1.0, math.nan])
 def test_settings_are_checked(w: float) -> None:
     with pytest.raises(InvalidArgument, match="w"):

@@ -53,7 +53,7 @@ BOUNDS: dict[tuple[str, int], tuple[float, float, float]] = {
     ("ddnm", 20): (0.6, 0.8, 1.1),
 }
 # At texture 0 the temperature depends on the noise, and the spread with it.
-NOISY_BOUNDS = {("kintsugi, likeliest", 5): (0.05, 0.15, 0.29), ("kintsugi, likeliest", 20): (0.05, 0.4, 0.75)}
+NOISY_BOUNDS = {("kintsugi, likeliest", 5): (0.05, 0.15, 0.29)}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,14 @@ Where ``A^T A = lam I`` (denoising) the measurement is itself a noisy view of th
 
     D_y(z, eta) = D(z', eta'),    1/eta'^2 = 1/eta^2 + lam/sigma^2,    z' = eta'^2 (z / eta^2 + A^T y / sigma^2).
 
+**Confidence.** C_eta is stationary: an average over busy and flat places, too small for the first and too large for
+the second. Where a linear measurement is noisy, the solution for it leaves noise in flat places that every level puts
+back. So at all levels but the last the variance of the noise may be taken as ``sigma^2 / confidence``: the estimate
+keeps more of the measurement's noise, no more than the denoiser expects at that level, and what of it is noise is
+decided by the network, which sees the place, and not by the average. (DDRM does the same for each singular value: what
+was measured enters z with its own noise.) At 4, on held-out photographs with a noise of 0.05, it is worth 0.4 to 1.1
+dB. A prior whose covariance is stationary and known (the Gaussian oracles) needs none, and gets none.
+
 **Measurements that are not linear.** Those that say in which interval a coefficient lies (rounding, saturation, JPEG)
 condition N(D, C_eta) on it, coefficient by coefficient (``operators/intervals.py``); the variances of C_eta are
 multiplied by a constant, 2 for rounded pixels and 8 for the others, since a stationary covariance is too sure of busy
@@ -24,12 +32,14 @@ derivative leaves out. Both cost no more of the network than a linear measuremen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import InvalidArgument
 from ..operators.base import Accuracy, LinearOperator, Operator
 from ..operators.camera import Pointwise
 from ..operators.chain import Chain
@@ -130,10 +140,17 @@ class SpectralCovariance(Guidance):
     """Guidance with the spectrum of the model's own errors.
 
     ``accuracy`` bounds the conjugate gradients of operators without a closed form; the default costs 0.03 dB against a
-    converged solution (measured on 70 % missing pixels).
+    converged solution (measured on 70 % missing pixels). ``confidence``: what the variance of the noise of a linear
+    measurement is divided by at levels above ``last``, where C_eta is an average; 1 for the posterior as it says.
     """
 
     accuracy: Accuracy = STEP_ACCURACY
+    confidence: float = 1.0
+    last: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.confidence < math.inf:
+            raise InvalidArgument("confidence", self.confidence, "a finite number of at least 1")
 
     def __call__(self, prior: Prior, problem: Problem, z: Tensor, eta: float, state: Any) -> tuple[Tensor, Any]:
         operator = problem.operator
@@ -150,7 +167,9 @@ class SpectralCovariance(Guidance):
         if isinstance(operator, Intervals):
             return operator.conditional_mean(d, problem.y, covariance, noise)
         if isinstance(operator, LinearOperator):
-            return d + operator.gain(covariance, noise**2, problem.y - operator(d), self.accuracy)
+            averaged = not isinstance(getattr(prior, "covariance", None), StationaryCovariance)
+            variance = noise**2 / (self.confidence if averaged and eta > self.last else 1.0)
+            return d + operator.gain(covariance, variance, problem.y - operator(d), self.accuracy)
         behind = _behind(operator)
         if behind is not None:
             return conditional_mean_behind(*behind, d, problem.y, covariance, noise, self.accuracy)

@@ -1,4 +1,4 @@
-"""Default settings, chosen on held-out training images by a grid (docs/samplers.md), before there was ``kintsugi tune``.
+"""Default settings, chosen on held-out training images by a grid (docs/samplers.md) before ``kintsugi tune``.
 
 What ``kintsugi tune`` finds goes into presets (:mod:`kintsugi.presets`), and these stay as they are. A setting was
 tuned at a few numbers of steps and is interpolated between them, linearly in the log of the steps.
@@ -6,8 +6,11 @@ tuned at a few numbers of steps and is interpolated between them, linearly in th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from ..operators.base import LinearOperator
 from ..problem import Problem
 from .schedule import Schedule
 
@@ -40,13 +43,28 @@ def null_space_schedule(problem: Problem, steps: int) -> Schedule:
 _NOTICEABLE = 0.01
 
 
-def tempered_defaults(problem: Problem, steps: int) -> tuple[float, float, float]:
-    """``(temperature, first level, last level)`` of the default sampler at texture 0.
+class Tempered(NamedTuple):
+    """Settings of the default sampler at texture 0."""
 
-    With noise a cold run counts the measurement again at each level, so many steps want a higher temperature.
+    temperature: float
+    eta: float
+    end: float
+    confidence: float
+
+
+def tempered_defaults(problem: Problem, steps: int) -> Tempered:
+    """By the noise of the measurement and the number of steps.
+
+    Where the whole signal is seen in noise (denoising), each level pools the measurement with z again, and many cold
+    steps count it too often: they want a higher temperature.
     """
+    noisy, operator = problem.noise > _NOTICEABLE, problem.operator
+    if not noisy:
+        temperatures, ends = (0.55, 0.55, 0.25, 0.3, 0.35), (0.04, 0.04, 0.015, 0.012, 0.01)
+    elif isinstance(operator, LinearOperator) and operator.scalar is not None:
+        temperatures, ends = (0.55, 0.45, 0.35, 0.6, 0.8), (0.04, 0.04, 0.02, 0.02, 0.02)
+    else:
+        temperatures, ends = (0.55, 0.45, 0.35, 0.35, 0.35), (0.04, 0.04, 0.04, 0.03, 0.02)
     knots, at = np.log((1, 3, 5, 10, 20)), np.log(steps)
-    noisy = problem.noise > _NOTICEABLE
-    temperature = np.interp(at, knots, (0.55, 0.45, 0.35, 0.6, 0.8) if noisy else (0.55, 0.55, 0.25, 0.3, 0.35))
-    end = np.interp(at, knots, (0.04, 0.04, 0.02, 0.02, 0.02) if noisy else (0.04, 0.04, 0.015, 0.012, 0.01))
-    return float(temperature), 0.7, float(end)
+    temperature, end = (float(np.interp(at, knots, values)) for values in (temperatures, ends))
+    return Tempered(temperature, 0.7, end, 4.0 if noisy else 2.0)

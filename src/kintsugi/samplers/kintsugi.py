@@ -1,9 +1,10 @@
 """The default: spectral-covariance guidance with a dial from the likeliest image to one with real texture.
 
 The guidance is ``guidance/spectral.py``: one forward a level and no VJP. The solver is ``solvers/tempered.py``, and
-``texture`` in [0, 1] turns all of its settings at once, with T_0 and e_0 tuned for texture 0:
+``texture`` in [0, 1] turns all of its settings at once, with T_0, e_0 and K_0 tuned for texture 0:
 
-    keep = correction = texture,    temperature = T_0 + (1 - T_0) texture,    first level = e_0 + (2 - e_0) texture
+    keep = correction = texture,    temperature = T_0 + (1 - T_0) texture,    first level = e_0 + (2 - e_0) texture,
+    confidence = K_0 + (1 - K_0) texture
 
 * texture 0: noise is drawn afresh at every level, less of it than the denoiser is told. The result is close to the
   posterior mean: the likeliest image, the highest PSNR, and as little invention as the model allows;
@@ -16,7 +17,7 @@ sample informs its neighbours), so that five levels from about the size of its e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -44,6 +45,7 @@ class Kintsugi(Sampler):
 
     texture: 0 the likeliest image, 1 a sample with the texture of the real thing. eta: the first noise level. end:
     the last noise level before 0. temperature: how much of the noise that the denoiser expects is drawn at texture 0.
+    confidence: what the variance of the measurement's noise is divided by, at texture 0, at all levels but the last.
     None for what was tuned for the noise and the number of steps. guidance: how accurately its systems are solved.
 
     Paper: this library, docs/mathematics.md.
@@ -59,12 +61,14 @@ class Kintsugi(Sampler):
         "temperature": Range(0.0, 1.0),
         "eta": Range(0.2, 5.0, log=True),
         "end": Range(0.005, 0.1, log=True),
+        "confidence": Range(1.0, 16.0, log=True),
     }
 
     texture: float = 0.0
     eta: float | None = None
     end: float | None = None
     temperature: float | None = None
+    confidence: float | None = None
     guidance: SpectralCovariance = field(default_factory=SpectralCovariance)
 
     def __post_init__(self) -> None:
@@ -76,23 +80,28 @@ class Kintsugi(Sampler):
         if self.eta is not None:
             least = self.end or 0.0
             check_number("eta", self.eta, lambda eta: least < eta < math.inf, "a noise level above the last, or None")
+        if self.confidence is not None:
+            check_number("confidence", self.confidence, lambda k: 1 <= k < math.inf, "a number of at least 1, or None")
         check_type("guidance", self.guidance, SpectralCovariance, "a SpectralCovariance")
 
     def check(self, prior: Prior, problem: Problem) -> None:
         self.guidance.check(prior, problem)
 
     def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
-        temperature, eta, end = tempered_defaults(problem, steps)
+        tuned = tempered_defaults(problem, steps)
         return {
             "texture": self.texture,
-            "temperature": temperature if self.temperature is None else self.temperature,
-            "eta": self.eta or eta + (2 - eta) * self.texture,
-            "end": self.end or end,
+            "temperature": tuned.temperature if self.temperature is None else self.temperature,
+            "eta": self.eta or tuned.eta + (2 - tuned.eta) * self.texture,
+            "end": self.end or tuned.end,
+            "confidence": self.confidence or tuned.confidence,
         }
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        _, coldest, eta, end = self.resolved(problem, steps).values()
-        temperature = coldest + (1 - coldest) * self.texture
+        _, coldest, eta, end, surest = self.resolved(problem, steps).values()
+        temperature, confidence = (likeliest + (1 - likeliest) * self.texture for likeliest in (coldest, surest))
         schedule = Schedule(start="gaussian", eta=eta, end=end, scale=temperature)
+        # The last level takes the noise as it is; what rounding makes of its number is not another level.
+        guidance = replace(self.guidance, confidence=confidence, last=end * (1 + 1e-6))
         solver = Tempered(keep=self.texture, temperature=temperature, correction=self.texture, forget=FORGET)
-        return integrate(prior, problem, self.guidance, solver, schedule, steps, noise, report)
+        return integrate(prior, problem, guidance, solver, schedule, steps, noise, report)

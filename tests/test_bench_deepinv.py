@@ -63,6 +63,7 @@ def deepinv() -> Iterator[Any]:
     """The real package: as it is, or with stubs for what it imports and these methods do not use."""
     if importlib.util.find_spec("deepinv") is None:
         pytest.skip("deepinv is not installed")
+    pytest.importorskip("torchmetrics.image")  # before the stubs: it looks once for what is installed
     finder, before = _Stubs(), set(sys.modules)
     sys.meta_path.append(finder)  # last: what is installed comes first
     try:

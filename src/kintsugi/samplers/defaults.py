@@ -67,4 +67,6 @@ def tempered_defaults(problem: Problem, steps: int) -> Tempered:
         temperatures, ends = (0.55, 0.45, 0.35, 0.35, 0.35), (0.04, 0.04, 0.04, 0.03, 0.02)
     knots, at = np.log((1, 3, 5, 10, 20)), np.log(steps)
     temperature, end = (float(np.interp(at, knots, values)) for values in (temperatures, ends))
-    return Tempered(temperature, 0.7, end, 4.0 if noisy else 2.0)
+    # Noise that the estimate keeps takes a few levels to remove: with one or two there is no time for it.
+    confidence = float(np.interp(at, np.log((2, 3, 5)), (1.0, 2.0, 4.0 if noisy else 2.0)))
+    return Tempered(temperature, 0.7, end, confidence)

@@ -101,7 +101,6 @@ class Kintsugi(Sampler):
         _, coldest, eta, end, surest = self.resolved(problem, steps).values()
         temperature, confidence = (likeliest + (1 - likeliest) * self.texture for likeliest in (coldest, surest))
         schedule = Schedule(start="gaussian", eta=eta, end=end, scale=temperature)
-        # The last level takes the noise as it is; what rounding makes of its number is not another level.
-        guidance = replace(self.guidance, confidence=confidence, last=end * (1 + 1e-6))
+        guidance = replace(self.guidance, confidence=confidence, last=schedule.levels(prior, steps)[-2])
         solver = Tempered(keep=self.texture, temperature=temperature, correction=self.texture, forget=FORGET)
         return integrate(prior, problem, guidance, solver, schedule, steps, noise, report)

@@ -80,13 +80,13 @@ def card(
     numbers["kid"] = {name: kid(x, test) for name, x in sets.items()}
 
     both = torch.cat((train, train.flip(-1)))
-    spaces = {"pixels": lambda x: x.flatten(1) / x[0].numel() ** 0.5, "features": lambda x: features(x).flatten(1)}
+    spaces = {"pixels": lambda x: x, "features": features}
     numbers["near copies"] = {}
     for name, space in spaces.items():
-        known = space(both)
-        distances = torch.cdist(space(drawn), known)
-        nearest = distances.amin(1)
-        new = torch.cdist(space(test), known).amin(1)
+        known, made, unseen = (space(x).flatten(1) for x in (both, drawn, test))
+        root = known.shape[1] ** 0.5
+        distances = torch.cdist(made, known) / root
+        nearest, new = distances.amin(1), torch.cdist(unseen, known).amin(1) / root
         numbers["near copies"][name] = {
             "share": float((nearest < new.quantile(0.05)).double().mean()),
             "median distance of a sample": float(nearest.median()),
@@ -103,7 +103,10 @@ def card(
         for name, x in (("training", chosen), ("held out", held), ("test", test))
     }
     (output / "card.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    print(table(["KID against the test pictures", ""], [[k, f"{v:.5f}"] for k, v in numbers["kid"].items()]) + "\n")
+    print(
+        table(["1000 KID against the test pictures", ""], [[k, f"{1000 * v:.3g}"] for k, v in numbers["kid"].items()])
+        + "\n"
+    )
     copies = numbers["near copies"]
     rows_ = [[key, *(f"{copies[name][key]:.3f}" for name in copies)] for key in copies["pixels"]]
     print(table(["near copies", *copies], rows_) + "\n")
@@ -153,8 +156,8 @@ def draw(prior: Prior, count: int, steps: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def features(x: Tensor) -> Tensor:
-    """``(N, 256, 4, 4)`` of 64 x 64 pictures: what enters the coarsest level of `photo` at noise level 0.1, each pixel
-    with a norm of one, over the root of their number."""
+    """``(N, 256, 4, 4)`` of 64 x 64 pictures: what leaves the coarsest level of `photo` at noise level 0.1, with a mean
+    square of one over the channels of each pixel."""
     photo = kintsugi.load_prior("photo")
     assert isinstance(photo, NetworkPrior)
     seen: list[Tensor] = []
@@ -162,8 +165,8 @@ def features(x: Tensor) -> Tensor:
     for part in x.split(32):
         photo.denoise(part, torch.full((len(part),), 0.1))
     hook.remove()
-    out = F.normalize(torch.cat(seen), dim=1)
-    return out / (out.shape[2] * out.shape[3]) ** 0.5
+    out = torch.cat(seen)
+    return out / out.square().mean(1, keepdim=True).sqrt()
 
 
 @torch.no_grad()

@@ -115,7 +115,7 @@ def test_files_that_are_no_suites(tmp_path: Path) -> None:
         (tmp_path / "x.yaml").write_text(content)
         with pytest.raises(InvalidFile):
             bench.load_suite(tmp_path / "x.yaml")
-    with pytest.raises(InvalidFile, match="those that come with the package: .*deepinv, faces"):
+    with pytest.raises(InvalidFile, match=r"those that come with the package: .*deepinv, faces"):
         bench.load_suite(Path("nothing"))
 
 

@@ -295,7 +295,7 @@ def test_workers_share_a_run(whole: dict[str, dict[str, Any]], tmp_path: Path) -
     same(read(folder), whole)
 
 
-def test_a_row_that_somebody_is_at_is_left_to_them(tmp_path: Path) -> None:
+def test_a_row_that_somebody_is_at_is_left_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kintsugi.bench.store import Store
 
     suite = bench.load_suite(write(tmp_path, ORACLES | {"oracles": ["line"]}))
@@ -309,4 +309,14 @@ def test_a_row_that_somebody_is_at_is_left_to_them(tmp_path: Path) -> None:
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     assert len(read(tmp_path / "run")) == 9
     assert taken not in read(tmp_path / "run")
-    assert bench.run(suite, tmp_path / "run", say=lambda line: None) == 1
+    # One that stays, as under `accelerate launch`, does the row of a process that is lost.
+    lock, waits = store.claims.take(taken), []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        lock.release()
+
+    monkeypatch.setattr("kintsugi.bench.run.time.sleep", wait)
+    assert bench.run(suite, tmp_path / "run", stay=True, say=lambda line: None) == 1
+    assert len(waits) == 1
+    assert len(read(tmp_path / "run")) == 10

@@ -23,7 +23,7 @@ from kintsugi.cli import cluster, folder, picture
 from kintsugi.cli.folder import Wanted, find_entries, restore_folder
 from kintsugi.cli.picture import Recipe
 from kintsugi.errors import InvalidArgument, Unfinished
-from kintsugi.work import Cluster
+from kintsugi.work import Claims, Cluster
 from test_cli import done, model, names, pixels, refused, run
 
 __all__ = ["model"]  # a fixture
@@ -319,6 +319,27 @@ def test_a_picture_that_kills_its_processes_is_told(
     monkeypatch.setattr(folder, "run_processes", killed)
     assert restore_folder(wanted) == 5
     assert "failed: 5 pictures, a.png the first: every process that was at it died" in capsys.readouterr().err
+
+
+def test_a_process_of_accelerate_launch_stays_until_all_is_done(
+    photos: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = Wanted(photos, tmp_path / "out", Recipe("denoise", noise="0.1", steps=2, prior=str(model)), None, "cpu")
+    lock = Claims(tmp_path / "out/.kintsugi/locks").take(find_entries(wanted)[2].id)
+    assert lock is not None
+    assert restore_folder(wanted) == 0
+    assert "5 pictures, 4 restored, 0 already there, 0 failed, 1 left to others" in capsys.readouterr().out
+    monkeypatch.setattr(folder, "launched", lambda device: device)
+    waits = []
+
+    def wait(seconds: float) -> None:  # and meanwhile the other process is lost
+        waits.append(seconds)
+        lock.lock.release()
+
+    monkeypatch.setattr(folder.time, "sleep", wait)
+    assert restore_folder(wanted) == 0
+    assert len(waits) == 1
+    assert "5 pictures, 1 restored, 4 already there, 0 failed\n" in capsys.readouterr().out
 
 
 def test_workers_are_given_the_whole_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

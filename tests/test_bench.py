@@ -316,7 +316,7 @@ def test_a_row_that_somebody_is_at_is_left_to_them(tmp_path: Path, monkeypatch: 
         waits.append(seconds)
         lock.release()
 
-    monkeypatch.setattr("kintsugi.bench.run.time.sleep", wait)
+    monkeypatch.setattr(time, "sleep", wait)
     assert bench.run(suite, tmp_path / "run", stay=True, say=lambda line: None) == 1
     assert len(waits) == 1
     assert len(read(tmp_path / "run")) == 10

@@ -6,16 +6,14 @@ grid: time}`` is a :class:`kintsugi.samplers.Schedule`, and ``solver: {churn: 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InvalidArgument
-from ..samplers import Sampler, Schedule, available_samplers, make_sampler
-from ..solvers import FirstOrder
+from ..samplers import Sampler, available_samplers, make_sampler
+from ..samplers.space import as_objects
 from .deepinv import METHODS, Deepinv
 
 PREFIX = "deepinv:"
-_OBJECTS: Mapping[str, Callable[..., Any]] = {"schedule": Schedule, "solver": FirstOrder}
 
 
 def available_methods() -> list[str]:
@@ -33,15 +31,4 @@ def make_method(name: str, settings: Mapping[str, Any]) -> Sampler:
     """
     if name.startswith(PREFIX):
         return Deepinv(name.removeprefix(PREFIX), tuple(sorted(settings.items())))
-    made = {key: _object(key, value) for key, value in settings.items()}
-    return make_sampler(name, **made)
-
-
-def _object(key: str, value: Any) -> Any:
-    if key not in _OBJECTS or not isinstance(value, Mapping):
-        return value
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
-    try:
-        return _OBJECTS[key](**values)
-    except TypeError as error:
-        raise InvalidArgument(key, dict(value), f"the fields of a {_OBJECTS[key].__name__} ({error})") from error
+    return make_sampler(name, **as_objects(settings))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import InvalidArgument
+from ..solvers.first_order import FirstOrder
 from .schedule import Schedule
 
 DIGITS = 4
@@ -97,7 +98,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # Settings that are objects, and what makes one of its fields.
-_OBJECTS: Mapping[str, Callable[..., Any]] = {"schedule": Schedule}
+_OBJECTS: Mapping[str, Callable[..., Any]] = {"schedule": Schedule, "solver": FirstOrder}
 
 
 def as_objects(settings: Mapping[str, Any]) -> dict[str, Any]:

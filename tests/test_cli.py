@@ -384,6 +384,7 @@ def test_train_resume_and_plot(photo: Path, tmp_path: Path) -> None:
     assert "1 to train on, each seen 2 times, and 1 held out" in said
     assert "step 2  PSNR in dB  eta 0.1: " in said
     assert "going on with" in done("train", tmp_path, "-o", run_folder, "--steps", 3, *words)
+    assert "trained for 3 steps" in done("train", tmp_path, "-o", run_folder, "--steps", 1, *words)  # ends where it is
     assert [r["step"] for r in read_log(run_folder / "log.jsonl") if "loss" in r] == [1, 2, 3]
     assert "widths" in done("info", run_folder / "model.safetensors")
     pytest.importorskip("matplotlib")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,8 +28,9 @@ def test_commands_are_understood(pictures: Path, tmp_path: Path, monkeypatch: py
     pytest.importorskip("accelerate")
     seen: list[tuple[TrainConfig, Any]] = []
 
-    def record(folder: Any, output: Any, config: TrainConfig, *, start_from: Any, report: Any) -> None:
+    def record(folder: Any, output: Any, config: TrainConfig, *, start_from: Any, report: Any) -> Any:
         seen.append((config, start_from))
+        return SimpleNamespace(card={"step": config.steps})
 
     monkeypatch.setattr(loop, "train", record)
     monkeypatch.chdir(tmp_path)

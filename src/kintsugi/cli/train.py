@@ -92,8 +92,8 @@ def train(
         raise InvalidArgument("output", output, "a folder, new or with a run to go on with")
     resumed = (output / "checkpoint.pt").exists()
     print(f"{'going on with' if resumed else 'starting'} {output}, {config.steps} steps", flush=True)
-    run(folder, output, config, start_from=start_from and prior_path(start_from), report=_report)
-    print(f"{output / 'model.safetensors'}: trained for {config.steps} steps")
+    prior = run(folder, output, config, start_from=start_from and prior_path(start_from), report=_report)
+    print(f"{output / 'model.safetensors'}: trained for {prior.card['step']} steps")
 
 
 @app.command("plot-log")

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from conftest import draw_picture
 from ray_toys import DEADLY, LOST, SLOW, TAKEN, WRONG
@@ -82,12 +84,57 @@ def busy_workers(parent: int) -> list[int]:
     return [process for process in busy if below(process)]
 
 
+def test_a_worker_has_its_own_copies_of_files(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row there, where none of the suite's files are, is the row here."""
+    from kintsugi.bench.cluster import RowsJob, compute_there
+    from kintsugi.bench.pictures import Pictures
+    from kintsugi.bench.store import Store
+
+    shutil.copy(model, tmp_path / "own.safetensors")
+    np.savez(tmp_path / "masks.npz", some=np.random.default_rng(0).integers(0, 2, (5, 32, 32), dtype=np.uint8))
+    (tmp_path / "labels.txt").write_text("parrots 0\nlighthouse 1\n")
+    torch.jit.save(torch.jit.script(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))),
+                   tmp_path / "classifier.pt")  # fmt: skip
+    holes = {"name": "holes", "operator": "mask", "file": str(tmp_path / "masks.npz"), "key": "some", "noise": 0.1}
+    named = {"classifier": str(tmp_path / "classifier.pt"), "labels": str(tmp_path / "labels.txt")}
+    given = pictures(tmp_path / "own.safetensors", problems=[holes], metrics=["psnr", "top1"], **named)
+    suite = bench.load_suite(write(tmp_path, given))
+    held = Pictures(suite.images)
+    rows = list(bench.rows(suite, held.digests))
+    store = Store(tmp_path / "run", suite.model_dump(mode="json"))
+    expected = [bench.compute(row, suite, held)[0] for row in rows]
+    job = RowsJob(suite, store, held, "cpu", print)
+    with job:
+        shared, (ours, needed) = job.shared(), job.take(rows)
+        for name in ("own.safetensors", "masks.npz", "labels.txt", "classifier.pt"):
+            (tmp_path / name).unlink()
+        _forget()
+        found = [compute_there(shared, needed, row)[0] for row in ours]
+    same({row["id"]: row for row in found}, {row["id"]: row for row in expected})
+    assert {row["metric.top1"] for row in found} <= {0.0, 1.0}
+
+
+def _forget() -> None:
+    """What readers of files keep, as in another process."""
+    from kintsugi.bench import maskfiles, measures
+    from kintsugi.bench.compute import model as kept
+    from kintsugi.metrics.functions import load_function
+
+    for cached in (maskfiles._masks, measures.read_labels, kept, load_function):
+        cached.cache_clear()
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the worker to be killed in /proc")
 def test_a_benchmark_with_a_lost_worker_equals_one_in_the_process(
     model: Path, tmp_path: Path, head: tuple[str, int]
 ) -> None:
     address, parent = head
-    path = write(tmp_path, pictures(model, steps=[2, 40], seeds=[0, 1, 2], keep_images=True))
+    np.savez(tmp_path / "masks.npz", some=np.random.default_rng(0).integers(0, 2, (5, 32, 32), dtype=np.uint8))
+    problems = [
+        {"name": "sr", "operator": "bicubic", "factor": 4},
+        {"name": "holes", "operator": "mask", "file": str(tmp_path / "masks.npz"), "key": "some", "noise": 0.1},
+    ]
+    path = write(tmp_path, pictures(model, problems=problems, steps=[2, 40], seeds=[0, 1, 2], keep_images=True))
     alone = start("bench", path, "-o", tmp_path / "alone")
     there = start("bench", path, "-o", tmp_path / "run", "--engine", "ray", "--workers", 2, "--address", address)
     while there.poll() is None and not finished_rows(tmp_path / "run"):

@@ -6,13 +6,15 @@ through Ray. The folder is the same as that of a run in the process, row for row
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..errors import InvalidArgument, Unfinished
@@ -79,6 +81,14 @@ class Shared:
     device: str
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the rows of a unit need: pictures by name, and masks that stand in files, by problem and picture."""
+
+    pictures: Mapping[str, Tensor]
+    masks: Mapping[tuple[str, str], Tensor]
+
+
 class RowsJob:
     """Rows as the work of a cluster. ``count``: of those that are done; ``lost``: rows and why they are not."""
 
@@ -106,16 +116,24 @@ class RowsJob:
         measures = {name: carry(str(word)) for name, word in words.items() if word is not None}
         return Shared(suite, models, measures, self._device)
 
-    def take(self, items: Sequence[Row]) -> tuple[list[Row], dict[str, Tensor]]:
-        """The rows that nobody else is at, and their pictures."""
+    def take(self, items: Sequence[Row]) -> tuple[list[Row], Given]:
+        """The rows that nobody else is at, and their pictures and masks."""
         ours = []
         for row in items:
             with ExitStack() as claim:
                 if claim.enter_context(self._store.claim(row.id)):
                     ours.append(row)
                     self._claims[row.id] = claim.pop_all()
-        pictures = self._pictures
-        return ours, {row.image: pictures.load(row.image) for row in ours} if pictures is not None else {}
+        if self._pictures is None:
+            return ours, Given({}, {})
+        pictures = {row.image: self._pictures.load(row.image) for row in ours}
+        specs = {problem.name: problem for problem in self._suite.problems if problem.file is not None}
+        masks = {
+            (row.problem, row.image): specs[row.problem].missing(self._pictures.shape(row.image), row.image)
+            for row in ours
+            if row.problem in specs
+        }
+        return ours, Given(pictures, masks)
 
     def done(self, item: Row, result: Any) -> None:
         known, images = result
@@ -131,14 +149,37 @@ class RowsJob:
         self._say(f"{name}: {reason}\n{trace}")
 
 
-def compute_there(shared: Shared, given: Mapping[str, Tensor], row: Row) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def compute_there(shared: Shared, given: Given, row: Row) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A row, on a worker."""
 
     def load(name: str, device: str) -> Prior:
         return _model(shared.models[name], device)
 
     suite = shared.suite.model_copy(update=_measures(**shared.measures))
-    return compute(row, suite, Held(given) if given else None, shared.device, load)
+    pictures = Held(given.pictures) if given.pictures else None
+    with tempfile.TemporaryDirectory(prefix="kintsugi-") as folder:
+        mask = given.masks.get((row.problem, row.image))
+        here = row if mask is None else _with_mask(row, mask, Path(folder, "mask.npz"))
+        return compute(here, suite, pictures, shared.device, load)
+
+
+@dataclass(frozen=True)
+class _Moved(Row):
+    """A row whose files are elsewhere on this machine: it is the same row."""
+
+    same_as: str
+
+    @property
+    def id(self) -> str:
+        return self.same_as
+
+
+def _with_mask(row: Row, mask: Tensor, path: Path) -> Row:
+    """The row with its mask in the file ``path``, which is written."""
+    np.savez(path, mask=mask.numpy().astype(np.uint8))
+    problem = {**row.spec["problem"], "file": str(path), "key": "mask", "index": 0}
+    moved = {f.name: getattr(row, f.name) for f in fields(row)} | {"spec": {**row.spec, "problem": problem}}
+    return _Moved(**moved, same_as=row.id)
 
 
 @lru_cache(maxsize=1)

@@ -115,7 +115,7 @@ class ProblemSpec(Strict):
             "random": lambda shape: Mask(self._random(shape, image), shape),
             "box": lambda shape: Mask(self._box(shape, image), shape),
             "half": lambda shape: Mask(self._half(shape), shape),
-            "mask": lambda shape: Mask(self._mask(shape, image), shape),
+            "mask": lambda shape: Mask(~self.missing(shape, image), shape),
             "gaussian": self._gaussian,
             "uniform": lambda shape: self._blur(shape, uniform_kernel(self.size)),
             "motion": lambda shape: self._blur(shape, motion_kernel(self.length, self.angle)),
@@ -134,6 +134,11 @@ class ProblemSpec(Strict):
         """The picture ``x`` (3, H, W), degraded; the same each time."""
         operator = self.make((x.shape[0], x.shape[1], x.shape[2]), image)
         return Problem.simulate(x[None], operator, self.noise, seed=seed_of(self.name, image, "noise"))
+
+    def missing(self, shape: Size, image: str) -> Tensor:
+        """Of a mask in a file: bool (H, W), True where pixels are missing. Errors: those of :meth:`make`."""
+        assert self.file is not None
+        return mask_from(self.file, self.key, self.index, (shape[1], shape[2]), seed_of(image))
 
     def _bicubic(self, shape: Size) -> Operator:
         if self.boundary == "zero" or self.boundary == "reflect":
@@ -187,10 +192,6 @@ class ProblemSpec(Strict):
         }
         keep[missing[self.side]] = False
         return keep
-
-    def _mask(self, shape: Size, image: str) -> Tensor:
-        assert self.file is not None
-        return ~mask_from(self.file, self.key, self.index, (shape[1], shape[2]), seed_of(image))
 
 
 def seed_of(*words: str) -> int:

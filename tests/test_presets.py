@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -351,3 +352,19 @@ def test_samples_do_not_depend_on_who_chose_the_settings(tmp_path: Path) -> None
     method = load_preset(write(tmp_path)).find("ddrm", Place("bicubic", 2), 5).sampler()
     one = kintsugi.restore(problem, "photo", method).samples
     assert torch.equal(one, kintsugi.restore(problem, "photo", "ddrm", churn=0.1).samples)
+
+
+def test_the_page_shows_the_shipped_presets() -> None:
+    """The tables in docs/tune.md are those of the files."""
+    page = Path(__file__).parent.parent / "docs" / "tune.md"
+    if not page.exists():
+        pytest.skip("no docs beside the tests")
+    spec = importlib.util.spec_from_file_location("make_tune", page.parent / "make_tune.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    text = page.read_text()
+    for name in available_presets():
+        assert script.insert(text, name, script.table(load_preset(name))) == text
+    assert script.shown({"w": 3.14159, "schedule": {"eta": 2.0}}) == "w 3.14, schedule.eta 2"

@@ -27,7 +27,7 @@ class InvalidFile(KintsugiError, ValueError):
 
     def __init__(self, path: object, problem: str) -> None:
         self.path, self.problem = path, problem
-        super().__init__(f"{path}: {problem}")
+        super().__init__(f"{_short(str(path), 300)}: {_short(problem, 600)}")
 
 
 class NotConverged(KintsugiError, RuntimeError):
@@ -49,5 +49,6 @@ def is_whole(value: object, least: int, most: float = math.inf) -> bool:
 
 def _short(value: object, limit: int = 120) -> str:
     text = repr(value) if not isinstance(value, str) else value
-    text = " ".join(text.split())
+    # Control characters, as names of files may have them, would be obeyed by a terminal.
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text[: 20 * limit].split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -12,6 +12,7 @@ picture one of them by its name.
 
 from __future__ import annotations
 
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ..errors import InvalidArgument, InvalidFile
 from ..images import read_mask
 
 SIDE = 256  # of packed masks
+LARGEST = 2**27  # bytes of the masks under a key, unpacked, where the file itself is not larger
 
 
 def mask_from(path: Path, key: str, index: int | None, size: tuple[int, int], seed: int) -> Tensor:
@@ -45,14 +47,21 @@ def mask_from(path: Path, key: str, index: int | None, size: tuple[int, int], se
 @lru_cache(maxsize=2)
 def _masks(path: Path, key: str) -> NDArray[np.uint8]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            # Zeros are packed a thousand to one: what a small file unpacks to is bounded.
+            members = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+        if key not in members:
+            raise InvalidArgument("key", key, f"one of {', '.join(members)}, in {path}")
+        if members[key] > max(LARGEST, path.stat().st_size):
+            raise InvalidFile(path, f"{key}: unpacks to {members[key]} bytes; expected at most {LARGEST}")
         with np.load(path, allow_pickle=False) as file:
-            if key not in file:
-                raise InvalidArgument("key", key, f"one of {', '.join(file)}, in {path}")
             values = file[key]
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, InvalidArgument):
-            raise
+    except (InvalidArgument, InvalidFile):
+        raise
+    except Exception as error:  # damaged archives raise anything: BadZipFile, zlib.error, KeyError, MemoryError
         raise InvalidFile(path, f"not a readable file of masks ({error})") from error
+    if not isinstance(values, np.ndarray):  # of a member that is no array numpy gives the bytes
+        raise InvalidFile(path, f"{key}: not an array")
     if values.ndim == 1 and values.dtype == np.uint8:
         bits = np.unpackbits(values)
         values = bits[: len(bits) // SIDE**2 * SIDE**2].reshape(-1, SIDE, SIDE)

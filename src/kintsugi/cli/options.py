@@ -105,7 +105,7 @@ def task_settings(
 def parse_kernel(text: str) -> Tensor:
     """A kernel from ``gaussian:SIGMA``, ``uniform:SIZE``, ``motion:LENGTH[:ANGLE]`` or a picture or .npy file.
 
-    Lengths are in pixels (at most 500), the angle in degrees: 0 horizontal, 90 upwards. Errors:
+    Lengths are in pixels (at most 500, a sigma 125), the angle in degrees: 0 horizontal, 90 upwards. Errors:
     :class:`InvalidArgument` for ``kernel``, :class:`InvalidFile` for a file.
     """
     from ..operators import gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
@@ -119,11 +119,12 @@ def parse_kernel(text: str) -> Tensor:
     if kind not in kinds:
         return load_kernel(input_path(text))
     make, counts = kinds[kind]
-    expected = "gaussian:SIGMA, uniform:SIZE, motion:LENGTH[:ANGLE] with sizes up to 500, or a picture file"
+    expected = "gaussian:SIGMA up to 125, uniform:SIZE, motion:LENGTH[:ANGLE] up to 500, or a picture file"
     try:
         numbers = [float(word) for word in words]
         whole = kind != "uniform" or all(number.is_integer() for number in numbers)
-        if len(numbers) not in counts or not 0 < numbers[0] <= 500 or not whole:
+        longest = 125 if kind == "gaussian" else 500  # a Gaussian of 125 is cut at 500 pixels on both sides
+        if len(numbers) not in counts or not 0 < numbers[0] <= longest or not whole:
             raise InvalidArgument("kernel", text, expected)
         return make(*numbers)
     except ValueError as error:  # not numbers, or numbers the kernel refuses

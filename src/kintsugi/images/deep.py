@@ -69,6 +69,9 @@ def read_tiff(path: Path) -> Raster:
         page: Any = file.pages[0]
         if page.imagelength * page.imagewidth > 2 * (Image.MAX_IMAGE_PIXELS or 1 << 62):
             raise InvalidFile(path, f"too large to be read safely ({page.imagewidth} x {page.imagelength} pixels)")
+        from .reading import check_density  # which imports this module
+
+        check_density(path, page.imagelength * page.imagewidth, "TIFF")
         bits, kind = page.bitspersample, page.dtype.kind if page.dtype is not None else "?"
         if not (kind == "f" or (kind == "u" and bits <= 16)):
             raise InvalidFile(path, f"a TIFF of {page.dtype or bits} pixels; expected 8 or 16 bits or floating point")

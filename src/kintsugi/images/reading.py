@@ -21,6 +21,11 @@ from . import deep
 from .picture import Picture, profile_fits
 
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+# The most pixels that a byte of a file can stand for. Deflate packs 1032 to 1, LZW 2731; a block of 64 pixels of a JPEG
+# takes a bit or more. Flat pictures have no bound in WebP and TIFF: there it is what useful pictures stay far below.
+DENSEST = {"PNG": 8256, "JPEG": 512, "GIF": 2731}
+DENSEST_OTHER = 2731 * 8
+SMALL = 2**20  # pixels that are decoded whatever a file says
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
@@ -37,6 +42,8 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     with _errors_name(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata and of 89 megapixels; it stops at 179
         with Image.open(path, formats=READABLE) if not deep.is_deep_tiff(path, header) else _nothing() as image:
+            if image is not None:
+                check_density(path, image.width * image.height, image.format)
             if image is None:
                 raster = deep.read_tiff(path)
             elif deep.is_deep_png(header):
@@ -44,6 +51,13 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
             else:
                 raster = _read_shallow(path, image)
     return _picture(path, raster)
+
+
+def check_density(path: Path, pixels: int, form: str | None) -> None:
+    """:class:`InvalidFile` for a file that is too small for the pixels that it says it has, before they get memory."""
+    size = path.stat().st_size
+    if pixels > SMALL and pixels > size * DENSEST.get(form or "", DENSEST_OTHER):
+        raise InvalidFile(path, f"corrupt or cut short ({size} bytes cannot hold the {pixels} pixels that it states)")
 
 
 def read_mask(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Tensor:
@@ -136,8 +150,8 @@ def _first_bytes(path: Path, count: int = 32) -> bytes:
         raise InvalidFile(path, "no such file") from None
     except IsADirectoryError:
         raise InvalidFile(path, "is a folder, not a picture") from None
-    except OSError as error:
-        raise InvalidFile(path, f"cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise InvalidFile(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not header:
         raise InvalidFile(path, "is empty (0 bytes)")
     return header

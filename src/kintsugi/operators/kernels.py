@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
+
+LARGEST = 2**22  # weights in a file
 
 
 def gaussian_kernel(sigma: float, size: int | None = None, dims: int = 2) -> Tensor:
@@ -75,17 +78,29 @@ def load_kernel(path: str | os.PathLike[str]) -> Tensor:
     try:
         if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
+                _check_size(path.stat().st_size // 16)
                 values = np.lib.format.read_array(file, allow_pickle=False)
             if values.dtype.kind not in "buif":
                 raise ValueError(f"an array of {values.dtype}, not of real numbers")
         else:
             from PIL import Image
 
-            with Image.open(path) as image:
-                values = np.asarray(image.convert("F"))
+            from ..images.reading import READABLE
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about odd metadata
+                # No other formats: Pillow would run Ghostscript for one of them.
+                with Image.open(path, formats=READABLE) as image:
+                    _check_size(image.width * image.height)
+                    values = np.asarray(image.convert("F"))
         return check_kernel(torch.from_numpy(np.asarray(values, dtype=np.float64)))
     except Exception as error:  # decoders fed with broken bytes raise anything: SyntaxError, struct.error, IndexError
         raise InvalidFile(path, f"not a readable kernel ({' '.join(str(error).split())})") from error
+
+
+def _check_size(weights: int) -> None:
+    if weights > LARGEST:
+        raise ValueError(f"{weights} weights or more; a kernel has at most {LARGEST}")
 
 
 def check_kernel(kernel: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor
 from ..errors import InvalidFile
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+_BYTES = (torch.bool, torch.uint8, torch.int8)
 _REFUSED = (
     "it holds Python objects that would run code when read ({}), which is refused; have its authors, or the code that "
     "made it on a machine that you can spare, write the weights alone: torch.save(model.state_dict(), FILE), or "
@@ -39,16 +41,29 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     if path.suffix == ".pkl":
         raise InvalidFile(path, _REFUSED.format("a plain pickle, as the EDM and StyleGAN codes write"))
     try:
+        _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of an unusual protocol: they are read, or refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InvalidFile(path, _REFUSED.format(_reason(error))) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AssertionError, UnicodeError, TypeError) as error:
+    except InvalidFile:
+        raise
+    except Exception as error:  # torch fed with broken bytes raises anything: IndexError, AttributeError, struct.error
         raise InvalidFile(path, f"not a readable checkpoint ({_reason(error)})") from error
     if not isinstance(content, Mapping):
         raise InvalidFile(path, f"it holds {type(content).__name__}; expected tensors by name")
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """torch stores weights as they are. An archive that unpacks to more than it holds is none of its own."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > 2 * path.stat().st_size + 2**20:
+        raise InvalidFile(path, f"an archive that unpacks to {unpacked} bytes; torch stores weights uncompressed")
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -86,16 +101,26 @@ def state_of(content: Mapping[str, Any], path: object) -> dict[str, Tensor]:
 
 
 def check_finite(state: Mapping[str, Tensor], path: object) -> None:
-    """:class:`InvalidFile` that names the first of the weights that is not finite."""
-    bad = next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)
-    if bad is not None:
-        raise InvalidFile(path, f"weights that are not finite, first in {bad!r}")
+    """:class:`InvalidFile` that names the first of the weights that is not plain, or not finite."""
+    for name, value in state.items():
+        if not _is_plain(value):
+            raise InvalidFile(path, f"weights that are no plain numbers in memory of their own, first in {name!r}")
+        known = value if value.dtype.itemsize > 1 or value.dtype in _BYTES else value.float()  # 8-bit floating point
+        if not bool(torch.isfinite(known).all()):
+            raise InvalidFile(path, f"weights that are not finite, first in {name!r}")
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Neither sparse, quantised nor without content, and not larger than its memory, as an expanded tensor is."""
+    if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu" or value.is_nested:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

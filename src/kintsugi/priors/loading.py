@@ -151,7 +151,10 @@ def _from_file(path: Path, options: Mapping[str, Any]) -> Prior:
         tensors, metadata = checkpoint.read_safetensors(path)
         header = metadata.get("kintsugi")
         if isinstance(header, Mapping) and header.get("architecture") in FAMILIES:
-            return _load_family(header["architecture"], tensors, {**header.get("options", {}), **options})
+            own = header.get("options", {})
+            if not isinstance(own, Mapping):
+                raise InvalidFile(path, f"options {own!r} in its header; expected names and values")
+            return _load_family(header["architecture"], tensors, {**own, **options})
         if header is not None:
             _no_options(options, f"{path}, a model of kintsugi train")
             return from_tensors(tensors, metadata, path)

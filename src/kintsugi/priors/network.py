@@ -144,7 +144,9 @@ def from_tensors(tensors: dict[str, Tensor], metadata: Mapping[str, Any], path: 
     weights = {k.removeprefix("net."): v.float() for k, v in tensors.items() if k.startswith("net.")}
     check_finite(weights, path)
     try:
-        net = UNet(UNetConfig.from_dict(header["config"]))
+        config = UNetConfig.from_dict(header["config"])
+        _check_shapes(config, weights)
+        net = UNet(config)
         net.load_state_dict(weights)
         spectrum = ErrorSpectrum.from_tensors(tensors)
         card = dict(header.get("card") or {})
@@ -158,6 +160,18 @@ def from_tensors(tensors: dict[str, Tensor], metadata: Mapping[str, Any], path: 
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InvalidFile(path, f"its weights do not fit its header ({' '.join(str(error).split())[:200]})") from error
     return prior.eval().requires_grad_(False)
+
+
+def _check_shapes(config: UNetConfig, weights: Mapping[str, Tensor]) -> None:
+    """``ValueError`` for a network larger than the weights, before it gets memory."""
+    if sum(config.blocks) > len(weights):
+        raise ValueError(f"{sum(config.blocks)} blocks of {len(weights)} weights")
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in UNet(config).state_dict().items()}
+    wrong = next((name for name in wanted if name not in weights or weights[name].shape != wanted[name]), None)
+    if wrong is not None:
+        got = tuple(weights[wrong].shape) if wrong in weights else "nothing"
+        raise ValueError(f"{wrong}: expected {tuple(wanted[wrong])}, got {got}")
 
 
 def _read_header(path: FilePath, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def from_onnx(
         discrete = DiscreteVP(tuple(betas))
         path, clock = discrete, Steps(discrete)
     words: dict[object, Path] = {"vp": VP(), "flow": FlowMatching(), "ve": VE()}
-    chosen = path if isinstance(path, Path) else words.get(path)
+    chosen = path if isinstance(path, Path) else words.get(path) if isinstance(path, str) else None
     if chosen is None:
         raise InvalidArgument("path", path, "'vp', 'flow', 've' or a path")
     low, high = data_range

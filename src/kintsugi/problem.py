@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .errors import InvalidArgument
 from .likelihood import NoiseModel, estimated_mean
-from .operators.base import LinearOperator, Operator
+from .operators.base import LinearOperator, Operator, check_plain
 from .operators.realview import real_view, to_real
 from .operators.rows import per_row
 from .operators.selection import Mask
@@ -40,6 +40,8 @@ class Problem:
     def __post_init__(self) -> None:
         if not isinstance(self.operator, Operator):
             raise InvalidArgument("operator", type(self.operator).__name__, "an Operator")
+        if isinstance(self.y, Tensor):
+            check_plain("y", self.y)
         shape, rows = tuple(self.operator.out_shape), self.operator.batch
         numbers = "complex" if self.operator.out_complex else "floating point"
         if not isinstance(self.y, Tensor) or not (
@@ -56,7 +58,7 @@ class Problem:
             raise InvalidArgument("y", "a measurement with NaN or infinite values", "finite values")
         try:
             noise = math.nan if isinstance(self.noise, str) else float(self.noise)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             noise = math.nan
         if not (math.isfinite(noise) and noise >= 0):
             expected = "a finite standard deviation of at least 0"

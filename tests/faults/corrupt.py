@@ -14,7 +14,7 @@ EDGES = (0, 1, 2, 3, 7, 8, 16, 255, 256, 32767, 32768, 65535, 65536, 100_000, 2*
 
 @st.composite
 def damaged(draw: st.DrawFn, good: bytes) -> bytes:
-    """``good`` cut, with bits flipped, fields overwritten, parts left out, doubled or moved; or something else whole."""
+    """``good`` cut, with bits flipped, fields overwritten, parts left out or doubled; or something else whole."""
     data = bytearray(good)
     way = draw(st.sampled_from(("cut", "flip", "field", "drop", "double", "splice", "append", "noise")))
     size = max(len(data), 1)

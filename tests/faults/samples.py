@@ -132,7 +132,8 @@ def bombs() -> tuple[bytes, ...]:
         patched(jpeg, b"\xff\xc0", 5, struct.pack(">HH", 13_000, 13_000)),
         patched(jpeg, b"\xff\xc0", 5, struct.pack(">HH", 0, 0)),
         b"BM" + struct.pack("<IHHIIiiHHIIiiII", 60, 0, 0, 54, 40, 13_000, -13_000, 1, 24, 0, 0, 0, 0, 0, 0),
-        b"GIF89a" + struct.pack("<HHBBB", 13_000, 13_000, 0, 0, 0) + b",\0\0\0\0" + struct.pack("<HHB", 13_000, 13_000, 0)
+        b"GIF89a" + struct.pack("<HHBBB", 13_000, 13_000, 0, 0, 0) + b",\0\0\0\0" + struct.pack("<HHB", 13_000,
+            13_000, 0)
         + b"\x08\x02\x4c\x01\0;",
         big_tiff_claim(np.dtype(np.uint8)), big_tiff_claim(np.dtype(np.uint16)), big_tiff_claim(np.dtype(np.float32)),
         b"", b"\0", PNG, b"\xff\xd8", b"II*\0", b"MM\0*", b"II+\0", b"RIFF\0\0\0\0WEBP", b"GIF89a", b"BM",

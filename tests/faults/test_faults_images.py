@@ -23,7 +23,8 @@ FILES = st.one_of(
 )
 # A file's name says nothing of what is in it, and may hold anything but a slash.
 NAMES = st.sampled_from(
-    ("a.png", "a.jpg", "-a.png", "--help", "a\nb.tif", "\x1b[31mred.png", "a" * 250 + ".png", "ä\u202e.webp", "\udcff.gif", "a")
+    ("a.png", "a.jpg", "-a.png", "--help", "a\nb.tif", "\x1b[31mred.png", "a" * 250 + ".png", "ä\u202e.webp",
+        "\udcff.gif", "a")
 )  # fmt: skip
 Case = tuple[bytes, str]
 CASES = st.tuples(FILES, NAMES)

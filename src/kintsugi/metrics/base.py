@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile, KintsugiError, MissingPackage
+from ..operators.base import check_plain
 from ..operators.realview import to_real
 from ..problem import Problem
 
@@ -113,6 +114,7 @@ class PictureMetric(Metric):
 def _check_signals(name: str, x: Tensor) -> None:
     if not isinstance(x, Tensor) or not (x.is_floating_point() or x.is_complex()):
         raise InvalidArgument(name, getattr(x, "dtype", type(x)), "a tensor of floating point or complex numbers")
+    check_plain(name, x)
     if x.numel() == 0 or not bool(torch.isfinite(x).all()):
         raise InvalidArgument(name, "no value, NaN or infinite values", "finite values")
 

@@ -332,11 +332,22 @@ def check_shape(name: str, x: Tensor, shape: Sequence[int], is_complex: bool = F
         raise InvalidArgument(name, tuple(x.shape), f"shape ({rows}, {', '.join(map(str, shape))})")
     if x.is_complex() != is_complex:
         raise InvalidArgument(name, x.dtype, f"{'complex' if is_complex else 'real'} numbers")
+    if x.layout is not torch.strided:
+        check_plain(name, x)
+
+
+def check_plain(name: str, x: Tensor) -> None:
+    """Raise :class:`InvalidArgument` for a sparse tensor, or one without values (of the device "meta")."""
+    if x.layout is not torch.strided or x.device.type == "meta":
+        raise InvalidArgument(name, f"{x.layout} on {x.device}", "a dense tensor with values")
 
 
 def signal_shape(shape: Sequence[int]) -> Shape:
     """Check ``(C, *S)`` with one to three spatial dimensions."""
-    out = tuple(int(n) for n in shape)
+    try:
+        out = tuple(python_operator.index(n) for n in shape)
+    except TypeError:
+        raise InvalidArgument("shape", shape, "(C, *S) of whole numbers") from None
     if not 2 <= len(out) <= 4 or min(out) < 1:
         raise InvalidArgument("shape", tuple(shape), "(C, *S) with one to three spatial dimensions, all positive")
     return out

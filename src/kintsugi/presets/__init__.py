@@ -22,6 +22,7 @@ from typing import Any
 from ..errors import InvalidArgument, InvalidFile
 from ..samplers import Sampler, available_samplers, make_sampler
 from ..samplers.space import as_objects
+from ..yamlfile import read_yaml
 from .place import PARAMETERS, Place
 
 
@@ -119,13 +120,8 @@ def load_preset(preset: str | os.PathLike[str]) -> Preset:
     if not path.is_file():
         expected = f"no such preset; those that come with the package: {', '.join(shipped) or 'none'}"
         raise InvalidFile(path, expected)
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise InvalidFile(path, f"not a readable preset ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("entries"), list):
+    content = read_yaml(path, "preset")
+    if not isinstance(content.get("entries"), list):
         raise InvalidFile(
             path, "not a preset: expected names and values, with a list of entries, as kintsugi tune writes"
         )

@@ -108,8 +108,9 @@ def check_kernel(kernel: Tensor) -> Tensor:
     kernel = torch.as_tensor(kernel).double()
     if kernel.ndim < 1 or kernel.numel() == 0 or not bool(torch.isfinite(kernel).all()):
         raise InvalidArgument("kernel", tuple(kernel.shape), "a kernel of finite weights")
-    if not float(kernel.sum()) > 0:
-        raise InvalidArgument("kernel", f"weights that sum to {float(kernel.sum()):g}", "weights with a positive sum")
+    if not 0 < float(kernel.sum()) < math.inf:  # infinite where finite weights are too large to be added
+        expected = "weights with a positive, finite sum"
+        raise InvalidArgument("kernel", f"weights that sum to {float(kernel.sum()):g}", expected)
     return kernel / kernel.sum()
 
 

@@ -1,10 +1,14 @@
-"""What the models of a suite share: no unknown names, nothing that changes, and fields that came later."""
+"""What suites and plans share: no unknown names, nothing that changes, fields that came later, and a file."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from ..errors import InvalidFile
+from ..yamlfile import read_yaml
 
 
 class Strict(BaseModel):
@@ -26,3 +30,34 @@ class Strict(BaseModel):
             name for name in self.later if getattr(self, name) == fields[name].get_default(call_default_factory=True)
         }
         return {name: value for name, value in handler(self).items() if name not in plain}
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def load_strict(model: type[Model], path: Path, what: str, shipped: Path, images: Path | None = None) -> Model:
+    """Read and check a YAML file: ``path``, or the one of that name in the folder ``shipped`` of the package.
+
+    ``what`` it is called; ``images``: a folder, instead of that of its own entry ``images``. Errors:
+    :class:`InvalidFile` that names the entry.
+    """
+    path = find_shipped(path, what, shipped)
+    content = read_yaml(path, what)
+    if images is not None and isinstance(content.get("images", {}), dict):
+        content["images"] = {**content.get("images", {}), "folder": str(images)}
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or what
+        raise InvalidFile(path, f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def find_shipped(path: Path, what: str, shipped: Path) -> Path:
+    """``path``, or the file of that name in ``shipped``. Errors: :class:`InvalidFile` that says what there is."""
+    known = {file.stem: file for file in shipped.glob("*.yaml")}
+    if not path.exists() and str(path) in known:
+        return known[str(path)]
+    if not path.is_file():
+        raise InvalidFile(path, f"no such {what}; those that come with the package: {', '.join(sorted(known))}")
+    return path

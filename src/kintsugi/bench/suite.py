@@ -33,16 +33,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..errors import InvalidArgument, InvalidFile
 from ..oracles import available_oracles
 from ..presets import Place, Preset, load_preset
 from .methods import available_methods, make_method
 from .problems import ProblemSpec
-from .strict import Strict
+from .strict import Strict, find_shipped, load_strict
 
+SUITES = Path(__file__).parent / "suites"
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 
 
@@ -209,40 +209,17 @@ def load_suite(path: Path, images: Path | None = None) -> Suite:
 
     ``images``: a folder, instead of the suite's own. Errors: :class:`InvalidFile` that names the entry.
     """
-    path = suite_path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise InvalidFile(path, f"not a readable suite ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(content, dict):
-        raise InvalidFile(path, "not a suite: expected names and values")
-    if images is not None and isinstance(content.get("images", {}), dict):
-        content["images"] = {**content.get("images", {}), "folder": str(images)}
-    try:
-        return Suite.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "suite"
-        raise InvalidFile(path, f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+    return load_strict(Suite, path, "suite", SUITES, images)
 
 
 def available_suites() -> dict[str, str]:
     """The suites that come with the package: name and title."""
-    return {name: load_suite(file).title for name, file in sorted(_shipped().items())}
-
-
-def _shipped() -> dict[str, Path]:
-    return {file.stem: file for file in (Path(__file__).parent / "suites").glob("*.yaml")}
+    return {name: load_suite(file).title for name, file in sorted((f.stem, f) for f in SUITES.glob("*.yaml"))}
 
 
 def suite_path(path: Path) -> Path:
     """``path``, or the file of the suite of that name in the package."""
-    shipped = _shipped()
-    if not path.exists() and str(path) in shipped:
-        return shipped[str(path)]
-    if not path.is_file():
-        raise InvalidFile(path, f"no such suite; those that come with the package: {', '.join(sorted(shipped))}")
-    return path
+    return find_shipped(path, "suite", SUITES)
 
 
 @dataclass(frozen=True)

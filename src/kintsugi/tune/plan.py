@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..bench.problems import ProblemSpec
-from ..errors import InvalidFile
+from ..bench.strict import Strict, load_strict
 from ..metrics import available_metrics, make_metric
 from ..problem import Problem
 from ..samplers import available_samplers, make_sampler
@@ -39,11 +38,7 @@ from ..samplers.space import nested
 Count = Annotated[int, Field(ge=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TuneImages(_Strict):
+class TuneImages(Strict):
     """Pictures of a folder: those that ``kintsugi train`` holds out of it (``held_out``), or all.
 
     ``at_least``: pixels that the shorter side must have. Each is reduced by ``scale``, and ``crops`` squares of
@@ -58,7 +53,7 @@ class TuneImages(_Strict):
     crops: int = Field(1, ge=1, le=5)
 
 
-class TunePlan(_Strict):
+class TunePlan(Strict):
     """A plan; see the module."""
 
     name: str = Field(pattern=r"^[\w-]+$")
@@ -147,25 +142,7 @@ def load_plan(path: Path, images: Path | None = None) -> TunePlan:
 
     ``images``: a folder, instead of the plan's own. Errors: :class:`InvalidFile` that names the entry.
     """
-    shipped = {file.stem: file for file in (Path(__file__).parent / "plans").glob("*.yaml")}
-    if not path.exists() and str(path) in shipped:
-        path = shipped[str(path)]
-    if not path.is_file():
-        raise InvalidFile(path, f"no such plan; those that come with the package: {', '.join(sorted(shipped))}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise InvalidFile(path, f"not a readable plan ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(content, dict):
-        raise InvalidFile(path, "not a plan: expected names and values")
-    if images is not None and isinstance(content.get("images", {}), dict):
-        content["images"] = {**content.get("images", {}), "folder": str(images)}
-    try:
-        return TunePlan.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "plan"
-        raise InvalidFile(path, f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
+    return load_strict(TunePlan, path, "plan", Path(__file__).parent / "plans", images)
 
 
 @dataclass(frozen=True)

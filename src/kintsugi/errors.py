@@ -47,8 +47,14 @@ def is_whole(value: object, least: int, most: float = math.inf) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _short(value: object, limit: int = 120) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    # Control characters, as names of files may have them, would be obeyed by a terminal.
+def one_line(text: str, limit: int) -> str:
+    """``text`` in a line of at most ``limit`` characters.
+
+    Control characters, as names of files may have them, would be obeyed by a terminal: they are written out.
+    """
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text[: 20 * limit].split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _short(value: object, limit: int = 120) -> str:
+    return one_line(repr(value) if not isinstance(value, str) else value, limit)

@@ -7,6 +7,7 @@ one line on stderr and 2; nothing appears but below ``out``, no hidden temporary
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from pathlib import Path
 
@@ -119,7 +120,9 @@ def act(words: list[str], folder: Path) -> None:
     finally:
         os.chdir(here)
     after = listing(folder)
-    changed = {name for name in before if after.get(name) != before[name] and not name.startswith("out/")}
+    # What the user names as the output is overwritten, also beside the inputs, unless it is one of them.
+    asked = {f"in/{word}" for option, word in itertools.pairwise(words) if option in ("-o", "--output", "--mask-out")}
+    changed = {name for name in before if after.get(name) != before[name] and not name.startswith("out/")} - asked
     new = {name for name in set(after) - set(before) if not name.startswith("out/") or Path(name).name.startswith(".")}
     if changed or new:
         raise Broken(f"files changed or made outside of the output: {changed | new}")

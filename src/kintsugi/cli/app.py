@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import KintsugiError
+from ..errors import KintsugiError, one_line
 
 # Failures of the machine that holds the user's files, which need no traceback even where no file is named.
 _STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES}
+LONGEST = 1500  # characters of a message: the words of a command line may be endless
 
 
 class OneLineErrors(TyperGroup):
@@ -50,7 +51,7 @@ class OneLineErrors(TyperGroup):
 
 
 def _fail(message: str) -> int:
-    print("error:", " ".join(message.replace("Value error, ", "").split()), file=sys.stderr)
+    print("error:", one_line(message.replace("Value error, ", ""), LONGEST), file=sys.stderr)
     return 2
 
 

@@ -1,0 +1,11 @@
+"""Hostile suites of ``kintsugi bench`` and plans of ``kintsugi tune``: the cases of ``test_faults_yaml.py``."""
+
+from __future__ import annotations
+
+from judge import passes
+from test_faults_yaml import PLANS, SUITES
+
+DOORS = (SUITES, PLANS)
+
+test_suites = passes(SUITES)
+test_plans = passes(PLANS)

@@ -11,6 +11,9 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from kintsugi.priors.network import NetworkPrior, save_model
+from kintsugi.priors.unet import UNet, UNetConfig
+
 # A busy machine makes any deadline fail sooner or later; CI must find the same examples every time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
@@ -30,6 +33,15 @@ def draw_picture(size: tuple[int, int], seed: int) -> Image.Image:
     pixels[(x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.08] = rng.uniform(0, 255, 3)
     pixels += rng.normal(0, 2, pixels.shape)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a network that is small and untrained, the same each time."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(NetworkPrior(UNet(UNetConfig(widths=(8, 8), blocks=(1, 1), embedding=16))), path)
+    return path
 
 
 @pytest.fixture(scope="session")

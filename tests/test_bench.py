@@ -18,8 +18,6 @@ import yaml
 import kintsugi
 from kintsugi.errors import InvalidFile
 from kintsugi.oracles import distance, oracle
-from kintsugi.priors.network import NetworkPrior, save_model
-from kintsugi.priors.unet import UNet, UNetConfig
 from test_cli import done, refused
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -55,14 +53,6 @@ def same(a: dict[str, dict[str, Any]], b: dict[str, dict[str, Any]]) -> None:
     assert a.keys() == b.keys()
     for id in a:
         assert {k: v for k, v in a[id].items() if k not in LOOSE} == {k: v for k, v in b[id].items() if k not in LOOSE}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(NetworkPrior(UNet(UNetConfig(widths=(8, 8), blocks=(1, 1), embedding=16))), path)
-    return path
 
 
 def pictures(model: Path, **more: Any) -> dict[str, Any]:

@@ -16,8 +16,6 @@ import kintsugi
 from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.operators import gaussian_kernel, motion_kernel
 from kintsugi.presets import Place, available_presets, load_preset
-from kintsugi.priors.network import NetworkPrior, save_model
-from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.samplers import Schedule, available_samplers
 from kintsugi.tasks import Settings, box_mask, random_mask
 from test_cli import done, refused, run
@@ -33,14 +31,6 @@ ENTRIES: list[dict[str, Any]] = [
     },
     {"sampler": "cpigdm", "operator": "bicubic", "factor": 2, "noise": 0.0, "steps": 5, "settings": {}},
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(NetworkPrior(UNet(UNetConfig(widths=(8, 8), blocks=(1, 1), embedding=16))), path)
-    return path
 
 
 def write(folder: Path, **change: Any) -> Path:

@@ -24,8 +24,6 @@ import kintsugi
 from conftest import draw_picture
 from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.presets import load_preset
-from kintsugi.priors.network import NetworkPrior, save_model
-from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.data import find_images, split, to_signal
 from test_cli import done, refused
@@ -50,14 +48,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         draw_picture((40 + 2 * seed, 44), seed).save(folder / f"p{seed}.png")
     draw_picture((20, 20), 9).save(folder / "small.png")
     return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(NetworkPrior(UNet(UNetConfig(widths=(8, 8), blocks=(1, 1), embedding=16))), path)
-    return path
 
 
 def stated(photos: Path, model: Path, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidFile
-from ..optional import optional
+from .parquet import read_parquet
 from .store import row_files
 
 Row = dict[str, Any]
@@ -96,14 +96,7 @@ def files_of(run: Path) -> list[Path]:
 
 
 def _read(path: Path) -> list[Row]:
-    pyarrow = optional("pyarrow", "bench", "a benchmark's rows")
-    parquet = optional("pyarrow.parquet", "bench", "a benchmark's rows")
-    try:
-        with parquet.ParquetFile(path) as file:
-            rows: list[Row] = file.read(use_threads=False).to_pylist()
-            columns = set(file.schema_arrow.names)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InvalidFile(path, f"cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from error
+    rows, columns = read_parquet(path)
     missing = [name for name in (*TEXT, *WHOLE, *REAL) if name not in columns]
     if missing:
         raise InvalidFile(path, f"the columns {', '.join(missing)} are missing")

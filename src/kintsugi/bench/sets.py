@@ -22,12 +22,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
-from ..files import atomic_path
 from ..images import read_picture
 from ..metrics import SetMetric
-from ..optional import optional
 from ..work import Claims
 from .measures import set_metrics
+from .parquet import read_parquet, write_parquet
 from .pictures import Pictures
 from .suite import Row, Suite, rows
 
@@ -56,7 +55,7 @@ def finish_sets(
             if not ours or _is_there(path, digest):
                 continue
             known = _compute(folder, members, metrics, truths)
-            _write(path, {**known, "of": digest})
+            write_parquet(path, {**known, "of": digest})
             done += 1
             say(_line(members[0], known))
     return done
@@ -184,20 +183,7 @@ def _line(row: Row, known: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    arrow = optional("pyarrow", "bench", "a benchmark")
-    parquet = optional("pyarrow.parquet", "bench", "a benchmark")
-    try:
-        with parquet.ParquetFile(path) as file:
-            entries: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
-        return entries[0]
-    except (OSError, IndexError, arrow.ArrowException) as error:
-        raise InvalidFile(path, f"cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from error
-
-
-def _write(path: Path, entry: Mapping[str, Any]) -> None:
-    arrow = optional("pyarrow", "bench", "a benchmark")
-    parquet = optional("pyarrow.parquet", "bench", "a benchmark")
-    for left in path.parent.glob(f".{path.stem}.*"):  # by a process that was killed while it wrote
-        left.unlink(missing_ok=True)
-    with atomic_path(path) as temporary:
-        parquet.write_table(arrow.Table.from_pylist([dict(entry)]), temporary)
+    entries, _ = read_parquet(path)
+    if not entries:
+        raise InvalidFile(path, "cannot be read as Parquet (no row in it)")
+    return entries[0]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidFile
-from ..files import atomic_path, remove_half_written
-from ..optional import optional
+from ..files import atomic_path
 from ..work import Claims
+from .parquet import write_parquet
 
 
 class Store:
@@ -52,12 +52,7 @@ class Store:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """A finished row, by its ``id``."""
-        arrow = optional("pyarrow", "bench", "a benchmark")
-        parquet = optional("pyarrow.parquet", "bench", "a benchmark")
-        path = self.folder / "rows" / f"{row['id']}.parquet"
-        remove_half_written(path)
-        with atomic_path(path) as temporary:
-            parquet.write_table(arrow.Table.from_pylist([dict(row)]), temporary)
+        write_parquet(self.folder / "rows" / f"{row['id']}.parquet", row)
 
     def image(self, name: str) -> Path:
         """Where the picture ``name`` is kept."""

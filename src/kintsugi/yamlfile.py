@@ -12,6 +12,16 @@ DEEPEST = 100  # brackets that are open at once
 MOST = 100_000  # values, each counted as often as an alias repeats it
 
 
+def find_shipped(path: Path, what: str, shipped: Path) -> Path:
+    """``path``, or the file of that name in ``shipped``. Errors: :class:`InvalidFile` that says what there is."""
+    known = {file.stem: file for file in shipped.glob("*.yaml")}
+    if not path.exists() and str(path) in known:
+        return known[str(path)]
+    if not path.is_file():
+        raise InvalidFile(path, f"no such {what}; those that come with the package: {', '.join(sorted(known))}")
+    return path
+
+
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """The names and values that the file holds; ``what`` it is called in errors.
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ..errors import InvalidFile
-from ..yamlfile import read_yaml
+from ..yamlfile import find_shipped, read_yaml
 
 
 class Strict(BaseModel):
@@ -51,13 +51,3 @@ def load_strict(model: type[Model], path: Path, what: str, shipped: Path, images
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or what
         raise InvalidFile(path, f"{place}: {first['msg'].removeprefix('Value error, ')}") from error
-
-
-def find_shipped(path: Path, what: str, shipped: Path) -> Path:
-    """``path``, or the file of that name in ``shipped``. Errors: :class:`InvalidFile` that says what there is."""
-    known = {file.stem: file for file in shipped.glob("*.yaml")}
-    if not path.exists() and str(path) in known:
-        return known[str(path)]
-    if not path.is_file():
-        raise InvalidFile(path, f"no such {what}; those that come with the package: {', '.join(sorted(known))}")
-    return path

@@ -38,9 +38,10 @@ from pydantic import Field, field_validator, model_validator
 from ..errors import InvalidArgument, InvalidFile
 from ..oracles import available_oracles
 from ..presets import Place, Preset, load_preset
+from ..yamlfile import find_shipped
 from .methods import available_methods, make_method
 from .problems import ProblemSpec
-from .strict import Strict, find_shipped, load_strict
+from .strict import Strict, load_strict
 
 SUITES = Path(__file__).parent / "suites"
 Steps = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]

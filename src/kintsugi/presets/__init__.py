@@ -22,7 +22,7 @@ from typing import Any
 from ..errors import InvalidArgument, InvalidFile
 from ..samplers import Sampler, available_samplers, make_sampler
 from ..samplers.space import as_objects
-from ..yamlfile import read_yaml
+from ..yamlfile import find_shipped, read_yaml
 from .place import PARAMETERS, Place
 
 
@@ -113,13 +113,7 @@ def available_presets() -> dict[str, Path]:
 
 def load_preset(preset: str | os.PathLike[str]) -> Preset:
     """A preset by its name, or from a file. Errors: :class:`InvalidFile` that names what is wrong in it."""
-    path = Path(preset)
-    shipped = available_presets()
-    if not path.exists() and str(preset) in shipped:
-        path = shipped[str(preset)]
-    if not path.is_file():
-        expected = f"no such preset; those that come with the package: {', '.join(shipped) or 'none'}"
-        raise InvalidFile(path, expected)
+    path = find_shipped(Path(preset), "preset", Path(__file__).parent)
     content = read_yaml(path, "preset")
     if not isinstance(content.get("entries"), list):
         raise InvalidFile(

@@ -139,6 +139,12 @@ class Block(nn.Module):
         nn.init.normal_(self.second.weight, std=1e-2 / math.sqrt(9 * width))
         self.attend = Attention(width) if attention else None
 
+    def be_identity(self) -> None:
+        """Set the last convolution to zeros, and that of the attention, so that the block returns its input."""
+        for last in [self.second] if self.attend is None else [self.second, self.attend.out]:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(_bias(last))
+
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         scale, shift = self.film(emb).chunk(2, dim=1)
         inner = F.silu(self.norm(self.first(x), scale, shift))

@@ -23,11 +23,15 @@ class TrainConfig:
     photographs are not drowned by many small ones. Noise levels are drawn log-uniform, a share ``focus_share`` from
     ``focus`` and the rest from ``eta_range``.
 
+    min_scale, max_scale: the range of the factor by which half of the crops are reduced or enlarged. synthetic: the
+    share of the crops that are no photographs but drawn, dead leaves and gradients: see ``synthetic.py``.
+
     size: instead of crops, whole pictures: the middle square of each, reduced to ``size`` x ``size``; ``crop``,
-    ``min_scale`` and ``oversample`` are then not used. orientations: "all" eight, "mirrored" left to right or not, or
-    only the "one" that is stored; None: all of crops, mirrored of whole pictures. grey_share: how many are turned grey;
-    None: 0.05 of crops, no whole pictures. augment: the share of the pictures to which each change of ``augment.py`` is
-    made, of at most ``shift`` (of the side), ``zoom`` (log of the factor), ``angle`` (degrees) and ``colour``.
+    ``min_scale``, ``max_scale``, ``synthetic`` and ``oversample`` are then not used. orientations: "all" eight,
+    "mirrored" left to right or not, or only the "one" that is stored; None: all of crops, mirrored of whole pictures.
+    grey_share: how many are turned grey; None: 0.05 of crops, no whole pictures. augment: the share of the pictures to
+    which each change of ``augment.py`` is made, of at most ``shift`` (of the side), ``zoom`` (log of the factor),
+    ``angle`` (degrees) and ``colour``.
 
     objective: what is trained, a "denoising" network (EDM) or the velocity of a "flow" on the straight path; both see
     the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
@@ -49,6 +53,8 @@ class TrainConfig:
     seed: int = 0
     oversample: float = 1.0
     min_scale: float = 0.3
+    max_scale: float = 1.0
+    synthetic: float = 0.0
     grey_share: float | None = None
     size: int | None = None
     orientations: Orientations | None = None
@@ -97,13 +103,15 @@ class TrainConfig:
         for name in ("lr", "clip", "data_variance"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(name, getattr(self, name), "a positive number")
-        for name in ("grey_share", "focus_share", "ema", "augment"):
+        for name in ("grey_share", "focus_share", "ema", "augment", "synthetic"):
             if not 0 <= (getattr(self, name) or 0.0) <= 1:
                 raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
         if not 0 <= self.shift <= 0.5:
             raise InvalidArgument("shift", self.shift, "a share of the side from 0 to a half")
         if not 0 < self.min_scale <= 1:
             raise InvalidArgument("min_scale", self.min_scale, "a number above 0 and at most 1")
+        if not 1 <= self.max_scale <= 8:
+            raise InvalidArgument("max_scale", self.max_scale, "a number from 1 to 8")
         if not self.validation_levels or not min(self.validation_levels) > 0:
             raise InvalidArgument("validation_levels", self.validation_levels, "positive noise levels, at least one")
         if not 0 < self.validation_share < 1:

@@ -26,6 +26,7 @@ from .augment import Augmentation
 from .config import TrainConfig
 from .pictures import Signal, as_square, turned, unchanged_picture, whole_picture
 from .pictures import to_signal as to_signal
+from .synthetic import synthetic_picture
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 ARRAYS = ".npy"
@@ -122,9 +123,9 @@ class Crops(Dataset[Tensor]):
     With ``config.size`` it is a whole picture ``(C, size, size)``, changed as :class:`Augmentation` says: see
     :func:`whole_picture`.
 
-    Half of the crops of images are cut as they are; half are reduced by a factor log-uniform in [min_scale, 1]
-    (Lanczos, with antialiasing), and a few are turned grey. Arrays are cut as they are. All are flipped and transposed
-    at random.
+    Half of the crops of images are cut as they are; half are resized by a factor log-uniform in [min_scale, max_scale]
+    (Lanczos, with antialiasing), and a few are turned grey; the share ``synthetic`` of them is drawn instead. Arrays
+    are cut as they are. All are flipped and transposed at random.
     """
 
     def __init__(self, files: Sequence[Path], config: TrainConfig, cache_bytes: int = 4 * 2**30) -> None:
@@ -138,6 +139,9 @@ class Crops(Dataset[Tensor]):
         weights = np.where(usable, np.prod(sizes, axis=1, dtype=float) ** power, 0)
         self.cumulative = np.cumsum(weights)
         self.cumulative /= self.cumulative[-1]
+        # An array has channels and units of its own; what is drawn is a photograph of nothing.
+        photographs = config.size is None and all(p.suffix.lower() != ARRAYS for p in self.files)
+        self.drawn = config.synthetic if photographs else 0.0
         self.cache: dict[int, Signal] = {}
         self.cache_left = cache_bytes
 
@@ -146,6 +150,8 @@ class Crops(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         rng = np.random.default_rng((self.config.seed, index))
+        if self.drawn and rng.random() < self.drawn:
+            return synthetic_picture(self.config.crop, rng, grey=rng.random() < self.config.grey)
         # The first image whose share ends above the draw: never one whose share is empty.
         chosen = int(np.searchsorted(self.cumulative, rng.random(), side="right"))
         signal = self._signal(chosen)
@@ -172,7 +178,8 @@ def random_crop(image: Image.Image, config: TrainConfig, rng: np.random.Generato
     """One augmented crop ``(3, crop, crop)`` in [-1, 1] of ``image``."""
     crop, short = config.crop, min(image.size)
     smallest = max(config.min_scale, crop / short)
-    scale = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(np.log(smallest), 0.0)))
+    largest = max(config.max_scale, smallest)
+    scale = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     side = min(crop / scale, short)
     if scale == 1.0:
         left, top = (int(rng.integers(0, n - crop + 1)) for n in image.size)

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import InvalidArgument
 from ..priors.network import NetworkPrior, load_model, save_model
-from ..priors.unet import UNet
+from ..priors.unet import Block, UNet, UNetConfig
 from .augment import draw_labels
 from .config import LABELS, TrainConfig
 from .data import ARRAYS, Crops, count_channels, find_images, spectrum_crops, split, validation_crops
@@ -80,10 +80,7 @@ def train(
 
     net = UNet(config.net)
     if start_from is not None:
-        known = load_model(start_from)
-        if replace(known.net.config, dropout=config.net.dropout) != config.net:
-            raise InvalidArgument("start_from", known.net.config, f"a model of the same architecture, {config.net}")
-        net.load_state_dict(known.net.state_dict())
+        begin_with(net, load_model(start_from).net, config.net)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = DenoisingLoss(net, config)
     # The level weights must settle long before the network does, or the noisiest levels drown the others.
@@ -192,6 +189,21 @@ def seconds_of(work: Callable[[], object], repeats: int = 2) -> float:
     for _ in range(repeats):
         work()
     return (time.perf_counter() - began) / repeats
+
+
+def begin_with(net: UNet, known: UNet, config: UNetConfig) -> None:
+    """Give ``net`` the weights of ``known``, of the same architecture or of one with fewer blocks at some levels.
+
+    A block that ``known`` lacks adds nothing at first, so that the deeper network begins where the other ended.
+    """
+    same = replace(known.config, dropout=config.dropout, blocks=config.blocks) == config
+    if not same or any(n > m for n, m in zip(known.config.blocks, config.blocks, strict=True)):
+        raise InvalidArgument("start_from", known.config, f"a model of the same architecture, {config}, or less deep")
+    weights = known.state_dict()
+    for name, module in net.named_modules():
+        if isinstance(module, Block) and f"{name}.second.weight" not in weights:
+            module.be_identity()
+    net.load_state_dict(weights, strict=False)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,49 +20,10 @@ from .priors.base import Prior
 from .priors.latent import LatentPrior
 from .priors.wrappers import Counted, Counter, Tiled
 from .problem import Problem
+from .restoration import Cost, Restoration
 from .samplers import Sampler, available_samplers, make_sampler
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a restoration took: network evaluations and VJPs for each sample, and seconds for all."""
-
-    forwards: float
-    vjps: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """Samples of ``x`` given ``y``.
-
-    Attributes
-    ----------
-    samples: (B, n, *S) with S the visible signal (C, H, W); data range [-1, 1], not clipped; complex where the
-        operator takes complex signals.
-    cost: forwards and VJPs for each sample, and seconds.
-    sampler: the sampler with its settings.
-    notes: what was approximated on the way, in words.
-    """
-
-    samples: Tensor
-    cost: Cost
-    sampler: Sampler
-    notes: tuple[str, ...] = ()
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean over samples, (B, *S)."""
-        return self.samples.mean(1)
-
-    @property
-    def std(self) -> Tensor:
-        """The standard deviation over samples, (B, *S), with n - 1; zero for a single sample."""
-        if self.samples.shape[1] == 1:
-            return torch.zeros_like(self.samples[:, 0])
-        return self.samples.std(1)
 
 
 def restore(
@@ -114,6 +75,7 @@ def restore(
         raise InvalidArgument(next(iter(settings)), "a setting", "settings only with a sampler given by its name")
     prior = prior if isinstance(prior, Prior) else load_prior(prior)
     takes_complex, notes = problem.operator.in_complex, _notes(problem)
+    given = problem
     problem = problem.on_real()
     _check_channels(prior, problem)
     prior.check()
@@ -152,6 +114,9 @@ def restore(
         Cost(counter.forwards / len(stacked), counter.vjps / len(stacked), seconds),
         method,
         notes,
+        problem=given,
+        steps=steps,
+        calibrations=prior.calibrations,
     )
 
 

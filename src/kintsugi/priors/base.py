@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidArgument
 from ..paths import VP, Path
+from .calibration import Calibration
 
 Vjp = Callable[[Tensor], Tensor]
 
@@ -33,12 +34,14 @@ class Prior(nn.Module):
     shape: ``(C, *S)``, with ``None`` for a size that is free, or ``None`` if everything is.
     data_variance: the variance of a pixel of ``x_0`` (about 0.25 for photographs in [-1, 1]).
     has_vjp: whether :meth:`denoise_vjp` works; not where gradients cannot pass, as in an ONNX file.
+    calibrations: what the spread of its samples is worth, where that was measured (``kintsugi calibrate``).
     """
 
     path: Path = VP()
     shape: tuple[int | None, ...] | None = None
     data_variance: float = 0.25
     has_vjp: bool = True
+    calibrations: tuple[Calibration, ...] = ()
 
     @property
     def evaluations(self) -> int:

@@ -13,7 +13,8 @@ it too is told as ``log(eta) / 4``, a quarter of the logit of t:
     D(z, eta) = x_t - t F(x_t, log(eta) / 4)    x_t = z / (1 + eta)
 
 A model file is safetensors: the weights, and one JSON header entry ``kintsugi`` that holds the architecture, the
-prediction, the training settings and, once measured, the spectra of the denoising error (``spectrum.*`` tensors).
+prediction, the training settings and, once measured, the spectra of the denoising error (``spectrum.*`` tensors) and
+what the spread of samples is worth (``calibration.py``).
 Reading one never runs code from it. Format 1 had no prediction, and is always "edm".
 """
 
@@ -34,6 +35,7 @@ from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
 from ..paths import FlowMatching
 from .base import Prior
+from .calibration import Calibration
 from .checkpoint import check_finite, read_safetensors
 from .prediction import coefficients
 from .spectrum import ErrorSpectrum
@@ -60,6 +62,7 @@ class NetworkPrior(Prior):
         data_variance: float = 0.25,
         spectrum: ErrorSpectrum | None = None,
         card: dict[str, Any] | None = None,
+        calibrations: tuple[Calibration, ...] = (),
     ) -> None:
         super().__init__()
         if not 0 < data_variance < float("inf"):
@@ -74,6 +77,7 @@ class NetworkPrior(Prior):
         self.data_variance = data_variance
         self.spectrum = spectrum
         self.card = card or {}
+        self.calibrations = calibrations
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
         height, width = z.shape[-2:]
@@ -126,6 +130,8 @@ def save_model(prior: NetworkPrior, path: str | os.PathLike[str], dtype: torch.d
         "data_variance": prior.data_variance,
         "card": prior.card,
     }
+    if prior.calibrations:
+        header["calibrations"] = [entry.to_dict() for entry in prior.calibrations]
     tensors = {f"net.{k}": v.detach().to("cpu", dtype).contiguous() for k, v in prior.net.state_dict().items()}
     if prior.spectrum is not None:
         tensors |= prior.spectrum.to_tensors()
@@ -156,6 +162,7 @@ def from_tensors(tensors: dict[str, Tensor], metadata: Mapping[str, Any], path: 
             data_variance=float(header["data_variance"]),
             spectrum=spectrum,
             card=card,
+            calibrations=tuple(Calibration.from_dict(entry) for entry in header.get("calibrations") or ()),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InvalidFile(path, f"its weights do not fit its header ({' '.join(str(error).split())[:200]})") from error

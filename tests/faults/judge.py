@@ -44,6 +44,8 @@ class Door:
     ``act`` returns nothing, or the bytes that a correct result may take beyond ``BYTES``. ``good`` is a case that ends
     in a result: it is tried first, so that the imports are done. ``refusals``: errors of the library that are no
     :class:`KintsugiError` and are documented, as ``FloatingPointError`` of samplers that diverge is.
+
+    For a fuzzer that makes bytes: ``files()`` are good files to begin with, ``from_bytes`` the case that bytes become.
     """
 
     name: str
@@ -52,11 +54,13 @@ class Door:
     good: Any
     seconds: float = SECONDS
     refusals: tuple[type[Exception], ...] = field(default=())
+    files: Callable[[], list[bytes]] = field(default=list)
+    from_bytes: Callable[[bytes], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a case ended: "result" or the name of the error; processor seconds; bytes of memory above the start."""
+    """How a case ended: "result" or the name of the error; processor seconds; bytes beyond its allowance."""
 
     outcome: str
     seconds: float
@@ -98,12 +102,12 @@ def _measured(door: Door, case: Any, folder: Path) -> Verdict:
         raise Broken(f"{outcome} after {seconds:.2f} s of the processor; at most {door.seconds} s")
     if used > BYTES + allowed:
         raise Broken(f"{outcome} with {used / 2**20:.0f} MiB; at most {(BYTES + allowed) / 2**20:.0f}")
-    return Verdict(outcome, seconds, max(used, 0))
+    return Verdict(outcome, seconds, max(used - allowed, 0))
 
 
 def check_line(text: str) -> None:
     """A message is one line that can be read: no control characters, not endless, not empty."""
-    if not text.strip() or len(text) > 2000 or "Traceback" in text:
+    if not text.strip() or len(text) > 2000 or "Traceback" in text or not text.isprintable():
         raise Broken(f"not a clear message: {text[:500]!r}")
 
 

@@ -133,9 +133,11 @@ def masks(case: tuple[bytes, str, int | None], folder: Path) -> None:
         raise Broken(f"a mask of {mask.dtype} {tuple(mask.shape)}")
 
 
-KERNELS = Door("kernel files", KERNEL_FILES, kernel, (GOOD_KERNEL, "k.npy"))
+KERNELS = Door("kernel files", KERNEL_FILES, kernel, (GOOD_KERNEL, "k.npy"),
+               files=lambda: [*ARRAYS[:5], CLAIMS[0]], from_bytes=lambda data: (data, "k.npy"))  # fmt: skip
 KERNEL_WORDS = Door("kernel words", WORDS, words, "motion:9:30")
-MASK_ARCHIVES = Door("mask archives", MASK_CASES, masks, (GOOD_MASKS, "masks", None))
+MASK_ARCHIVES = Door("mask archives", MASK_CASES, masks, (GOOD_MASKS, "masks", None),
+                     files=lambda: MASK_FILES[:4], from_bytes=lambda data: (data, "masks", None))  # fmt: skip
 DOORS = (KERNELS, KERNEL_WORDS, MASK_ARCHIVES)
 
 test_kernel_files = passes(KERNELS)

@@ -70,9 +70,19 @@ def compression(case: Case, folder: Path) -> None:
         raise Broken("tables that are none")
 
 
-PICTURES = Door("pictures", CASES, read, GOOD)
-MASKS = Door("masks", CASES, mask, (samples.saved(samples.Image.fromarray(samples.pixels(9, 12)), "PNG"), "a.png"))
-COMPRESSIONS = Door("jpeg headers", CASES, compression, (samples.other_goods()[0], "a.jpg"))
+def good_files() -> list[bytes]:
+    return [*samples.good_pngs(), *samples.good_tiffs(), *samples.other_goods()]
+
+
+def named(data: bytes) -> Case:
+    return data, "a.png"
+
+
+PICTURES = Door("pictures", CASES, read, GOOD, files=good_files, from_bytes=named)
+GREY: Case = (samples.saved(samples.Image.fromarray(samples.pixels(9, 12)), "PNG"), "a.png")
+MASKS = Door("masks", CASES, mask, GREY, files=good_files, from_bytes=named)
+COMPRESSIONS = Door("jpeg headers", CASES, compression, (samples.other_goods()[0], "a.jpg"),
+                    files=lambda: list(samples.other_goods()[:4]), from_bytes=named)  # fmt: skip
 DOORS = (PICTURES, MASKS, COMPRESSIONS)
 
 test_pictures = passes(PICTURES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,15 @@ def no_code_ran(folder: Path) -> None:
         raise Broken("files were made")
 
 
-SUITES = Door("suites", documents(SUITE), suite, yaml.safe_dump(SUITE).encode())
-PLANS = Door("plans", documents(PLAN), plan, yaml.safe_dump(PLAN).encode())
-PRESETS = Door("presets", documents(PRESET), preset, yaml.safe_dump(PRESET).encode())
+def door(name: str, good: dict[str, Any], act: Callable[[bytes, Path], None]) -> Door:
+    text = yaml.safe_dump(good).encode()
+    tricks = [b"a: &a [1]\nb: *a", b"? [1]\n: {<<: {a: !!int 1}}", b"a: |\n  b\nc: 1e9"]
+    return Door(name, documents(good), act, text, files=lambda: [text, *tricks], from_bytes=bytes)
+
+
+SUITES = door("suites", SUITE, suite)
+PLANS = door("plans", PLAN, plan)
+PRESETS = door("presets", PRESET, preset)
 DOORS = (PRESETS,)  # test_faults_suites.py has those of suites and plans
 
 test_presets = passes(PRESETS)

@@ -13,7 +13,7 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument, InvalidFile, KintsugiError, NotConverged
+from .errors import Diverged, InvalidArgument, InvalidFile, KintsugiError, NotConverged
 
 if TYPE_CHECKING:
     from . import blind, operators, oracles, phantoms, samplers
@@ -73,6 +73,7 @@ def data_path(name: str) -> Path:
 
 __all__ = [
     "Cost",
+    "Diverged",
     "Estimate",
     "InvalidArgument",
     "InvalidFile",

@@ -22,6 +22,7 @@ from .priors.wrappers import Counted, Counter, Tiled
 from .problem import Problem
 from .restoration import Cost, Restoration
 from .samplers import Sampler, available_samplers, make_sampler
+from .samplers.watch import Watch
 
 Progress = Callable[[int, int], None]
 
@@ -54,7 +55,8 @@ def restore(
     tile: networks see images in tiles of this many pixels a side, with an exact overlap; None for the whole image.
     progress: True for a bar, or ``progress(done, total)`` in steps over all batches.
 
-    Errors: :class:`InvalidArgument` before any network runs; ``FloatingPointError`` if a sample is not finite.
+    Errors: :class:`InvalidArgument` before any network runs; :class:`Diverged` where a sample has
+    left the prior's range, instead of all samples; it names the settings to change.
     """
     for name, value, least in (("steps", steps, 1), ("samples", samples, 1), ("seed", seed, 0)):
         if not is_whole(value, least):
@@ -103,9 +105,9 @@ def restore(
             def step_done(done: int, total: int, index: int = index) -> None:
                 report(index * total + done, chunks * total)
 
-            x = part.operator.visible(method.run(seen, part, steps, noise, step_done))
-            if not bool(torch.isfinite(x).all()):
-                raise FloatingPointError(f"{method.name}: a sample is not finite; the settings are unstable: {method}")
+            watch = Watch(method.name, prior, keys, method.advice(part, steps), step_done)
+            x = part.operator.visible(method.run(seen, part, steps, noise, watch))
+            watch.look(x, 0.0)
             out.append(to_complex(x) if takes_complex else x)
     stacked = torch.cat(out)
     seconds = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 class KintsugiError(Exception):
@@ -32,6 +33,20 @@ class InvalidFile(KintsugiError, ValueError):
 
 class NotConverged(KintsugiError, RuntimeError):
     """An iterative solver stopped before it reached its tolerance."""
+
+
+class Diverged(KintsugiError, FloatingPointError):
+    """A sampler whose state grew far beyond the prior's range, or became NaN or infinite.
+
+    ``sampler``: its name. ``step``: in which it was seen. ``rows``: (image, sample) of those that diverged. ``advice``:
+    the settings to change, as the message has them.
+    """
+
+    def __init__(
+        self, message: str, *, sampler: str, step: int, rows: Sequence[tuple[int, int]], advice: str = ""
+    ) -> None:
+        self.sampler, self.step, self.rows, self.advice = sampler, step, tuple(rows), advice
+        super().__init__(f"{message}; try {advice}" if advice else message)
 
 
 class Unfinished(KintsugiError, RuntimeError):

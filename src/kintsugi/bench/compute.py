@@ -22,7 +22,7 @@ from torch import Tensor
 import kintsugi
 
 from ..driver import restore
-from ..errors import InvalidArgument, KintsugiError
+from ..errors import Diverged, InvalidArgument, KintsugiError
 from ..oracles import Oracle, distance, oracle
 from ..priors import Prior, load_prior
 from ..problem import Problem
@@ -62,7 +62,9 @@ def compute(
         return known | {"status": "refused", "message": str(error)}, {}
     except (FloatingPointError, KintsugiError, RuntimeError) as error:
         took = time.perf_counter() - began
-        return known | {"status": "failed", "message": " ".join(str(error).split())[:300], "seconds": took}, {}
+        # One message for all rows of a method, without the numbers of each.
+        message = f"diverged; try {error.advice}" if isinstance(error, Diverged) else str(error)
+        return known | {"status": "failed", "message": " ".join(message.split())[:300], "seconds": took}, {}
     cost = {"forwards": result.cost.forwards, "vjps": result.cost.vjps, "seconds": result.cost.seconds}
     samples = result.samples[0].cpu()
     measured = _measure(row, suite, samples, truth, problem)

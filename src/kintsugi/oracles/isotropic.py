@@ -32,6 +32,7 @@ class IsotropicMixture(Prior):
         self.shape: tuple[int, ...] = tuple(means.shape[1:])
         centred = self.means - self.weights @ self.means
         self.data_variance = float((self.weights @ centred.square()).mean()) + std**2
+        self.data_scale = max(1.0, float(self.means.abs().max()) + std)
 
     def log_shares(self, z: Tensor, variance: Tensor) -> Tensor:
         """``log(weight_k N(z; m_k, variance I))`` up to what all modes share, (B, K); ``variance`` is (B,)."""

@@ -33,6 +33,8 @@ class Prior(nn.Module):
         the canonical variables serves every path: see :meth:`with_path`.
     shape: ``(C, *S)``, with ``None`` for a size that is free, or ``None`` if everything is.
     data_variance: the variance of a pixel of ``x_0`` (about 0.25 for photographs in [-1, 1]).
+    data_scale: about how large a number in ``x_0`` can be; None for 1, or the standard deviation where that is more. A
+        sampler whose numbers grow to fifty times that has diverged. Infinity for signals without bounds.
     has_vjp: whether :meth:`denoise_vjp` works; not where gradients cannot pass, as in an ONNX file.
     calibrations: what the spread of its samples is worth, where that was measured (``kintsugi calibrate``).
     """
@@ -40,6 +42,7 @@ class Prior(nn.Module):
     path: Path = VP()
     shape: tuple[int | None, ...] | None = None
     data_variance: float = 0.25
+    data_scale: float | None = None
     has_vjp: bool = True
     calibrations: tuple[Calibration, ...] = ()
 

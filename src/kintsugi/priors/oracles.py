@@ -62,6 +62,7 @@ class GaussianPrior(Prior):
             )
         self.values, self.vectors = torch.where(values > 1e-12 * values.max(), values, 0.0), vectors
         self.data_variance = float(self.covariance.diagonal().mean())
+        self.data_scale = float(self.mean.abs().max()) + max(1.0, float(self.covariance.diagonal().max()) ** 0.5)
 
     @classmethod
     def stationary(cls, shape: Sequence[int], covariance: StationaryCovariance) -> GaussianPrior:
@@ -108,6 +109,8 @@ class StationaryPrior(Prior):
         self.covariance = covariance
         self.shape = (channels, None, None)
         self.data_variance = data_variance
+        typical = covariance.values(torch.zeros(1, channels, 64, 64, dtype=torch.float64)).mean((1, 2))
+        self.data_scale = max(1.0, float(typical.max()) ** 0.5)
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
         dims = spatial(z)
@@ -136,6 +139,7 @@ class MixturePrior(Prior):
         self.components = list(components)
         self.shape = components[0].shape
         self.data_variance = float(self._covariance().diagonal().mean())
+        self.data_scale = max(c.data_scale or 1.0 for c in components)
 
     def _covariance(self) -> Tensor:
         means = torch.stack([c.mean.flatten() for c in self.components])

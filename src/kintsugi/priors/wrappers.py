@@ -30,7 +30,7 @@ class Wrapped(Prior):
         super().__init__()
         self.inner = inner
         self.path, self.shape, self.data_variance = inner.path, inner.shape, inner.data_variance
-        self.has_vjp = inner.has_vjp
+        self.data_scale, self.has_vjp = inner.data_scale, inner.has_vjp
         for name in ("spectrum", "covariance", "receptive_radius"):
             if hasattr(inner, name):
                 object.__setattr__(self, name, getattr(inner, name))
@@ -98,11 +98,12 @@ class Tiled(Wrapped):
         self.tile = -(-tile // multiple) * multiple
         self.overlap = -(-overlap // multiple) * multiple
 
-    def _whole(self, z: Tensor) -> bool:
+    def sees_whole(self, z: Tensor) -> bool:
+        """Whether images like ``z`` are evaluated at once."""
         return not self.local or max(z.shape[-2:]) <= self.tile + self.overlap
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
-        if self._whole(z):
+        if self.sees_whole(z):
             return self.inner.denoise(z, eta)
         out = torch.empty_like(z)
         for outer, inner, core in self._tiles(z):
@@ -111,7 +112,7 @@ class Tiled(Wrapped):
 
     def denoise_vjp(self, z: Tensor, eta: Tensor) -> tuple[Tensor, Vjp]:
         """As the base class, but the VJP evaluates each tile again, so that no more than one is in memory."""
-        if self._whole(z):
+        if self.sees_whole(z):
             return self.inner.denoise_vjp(z, eta)
 
         def vjp(v: Tensor) -> Tensor:

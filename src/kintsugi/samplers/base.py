@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +18,7 @@ from ..problem import Problem
 from ..solvers.base import Solver
 from .schedule import Schedule, Start
 from .space import Space
+from .watch import begin, look
 
 Report = Callable[[int, int], None]
 
@@ -32,10 +33,25 @@ class Sampler:
     name: ClassVar[str]
     # What `kintsugi tune` may turn; empty for a method that it leaves alone.
     space: ClassVar[Space] = {}
+    # What to change where the method diverges: a setting, and how.
+    steadier: ClassVar[Mapping[str, str]] = {}
 
     def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
         """What the settings in ``space`` are in such a run: as given, and where that is None, what it stands for."""
         return {name: getattr(self, name) for name in self.space}
+
+    def advice(self, problem: Problem, steps: int) -> str:
+        """Which settings to change after a divergence, with their present values, in words."""
+        known = self.resolved(problem, steps)
+        words = []
+        for name, change in self.steadier.items():
+            value = known.get(name, getattr(self, name, None))
+            least = {"smaller": 0, "closer to 0": 0, "fewer": 1}.get(change)
+            if repr(value) == change or (least is not None and value == least):  # no farther to go
+                continue
+            now = f" (now {value:.4g})" if isinstance(value, Real) and not isinstance(value, bool) else ""
+            words.append(f"{name} {change}{now}")
+        return ", or ".join([*words, "more steps"])
 
     @property
     def needs_vjp(self) -> bool:
@@ -102,11 +118,13 @@ def march(
     (time travel), ``z`` gets the noise that it lacks, and the next step begins with the first state.
     """
     first, total = state, len(levels) - 1
+    begin(report, z, levels[0])
     for done, (a, c) in enumerate(pairwise(levels), 1):
         if c < a:
             z, state = step(z, a, c, state)
         else:
             z, state = z + math.sqrt(c**2 - a**2) * noise.normal_like(z), first
+        look(report, z, c)
         report(done, total)
     return z
 

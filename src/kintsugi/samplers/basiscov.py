@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -37,6 +38,7 @@ class OptimalCovariance(Sampler):
     """
 
     name: ClassVar[str] = "optcov"
+    steadier: ClassVar[Mapping[str, str]] = {"jacobian": "False", "schedule": "with a lower first level"}
 
     jacobian: bool = False
     basis: Basis = "dct"

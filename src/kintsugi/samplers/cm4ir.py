@@ -18,6 +18,7 @@ its network's boundary scaling as it was; it clips the estimate to [-1, 1].
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,6 +56,7 @@ class CM4IR(Sampler):
     """
 
     name: ClassVar[str] = "cm4ir"
+    steadier: ClassVar[Mapping[str, str]] = {"zeta": "larger", "delta": "smaller"}
 
     fresh: float = 0.1
     zeta: float = 1.0

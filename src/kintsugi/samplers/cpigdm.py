@@ -15,7 +15,7 @@ the paper; without one, ``A`` is replaced by its derivative at D, a Gauss-Newton
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -87,6 +87,7 @@ class CPiGDM(Sampler):
     """
 
     name: ClassVar[str] = "cpigdm"
+    steadier: ClassVar[Mapping[str, str]] = {"w": "smaller", "lam": "closer to 0", "jacobian": "False"}
     space: ClassVar[Space] = {"w": Range(2.0, 200.0, log=True), "lam": Range(-1.0, 1.0), "tau": Range(0.3, 0.9)}
 
     w: float | None = None

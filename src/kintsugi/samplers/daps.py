@@ -23,6 +23,7 @@ that are not measured: there x stays near x^. ``exact`` draws x in closed form i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal, get_args
@@ -65,6 +66,7 @@ class DAPS(Sampler):
     """
 
     name: ClassVar[str] = "daps"
+    steadier: ClassVar[Mapping[str, str]] = {"rate": "smaller", "r": "'eta'"}
 
     ode_steps: int = 2
     mcmc_steps: int = 100

@@ -17,6 +17,7 @@ whichever quantity is held. lambda = 0 is DDIM. All are of first order.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -52,6 +53,7 @@ class DDIM(Sampler):
     """
 
     name: ClassVar[str] = "ddim"
+    steadier: ClassVar[Mapping[str, str]] = {"lam": "closer to 0"}
 
     churn: float = 0.0
     lam: float = 0.0

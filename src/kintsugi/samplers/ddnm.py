@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ class DDNM(Sampler):
     """
 
     name: ClassVar[str] = "ddnm"
+    steadier: ClassVar[Mapping[str, str]] = {"schedule": "with a lower first level"}
     space: ClassVar[Space] = {
         "schedule.eta": Range(0.5, 50.0, log=True),
         "schedule.end": Range(0.005, 0.3, log=True),

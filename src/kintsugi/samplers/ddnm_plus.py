@@ -23,6 +23,7 @@ numbers of the equations are from memory and from the code's comments.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,6 +57,7 @@ class DDNMPlus(Sampler):
     """
 
     name: ClassVar[str] = "ddnmplus"
+    steadier: ClassVar[Mapping[str, str]] = {"repeats": "fewer", "schedule": "with a lower first level"}
 
     churn: float | None = 0.85
     length: int = 1

@@ -22,6 +22,7 @@ spectrum of A is not at hand and functions of it come from Lanczos, the switch a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -57,6 +58,7 @@ class DDRM(Sampler):
     """
 
     name: ClassVar[str] = "ddrm"
+    steadier: ClassVar[Mapping[str, str]] = {"data": "smaller", "schedule": "with a lower first level"}
     space: ClassVar[Space] = {
         "churn": Range(0.0, 1.0),
         "schedule.eta": Range(0.5, 50.0, log=True),

@@ -31,7 +31,7 @@ network (``lbfgs.py``); before, one row was optimised after another, in the same
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -67,6 +67,7 @@ class DFlow(Sampler):
     """
 
     name: ClassVar[str] = "dflow"
+    steadier: ClassVar[Mapping[str, str]] = {"iterations": "fewer", "lam": "larger"}
 
     iterations: int = 30
     blend: float = 0.1

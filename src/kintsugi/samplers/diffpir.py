@@ -16,6 +16,7 @@ level has no data step. Bicubic super-resolution there takes a few steps of back
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,6 +50,7 @@ class DiffPIR(Sampler):
     """
 
     name: ClassVar[str] = "diffpir"
+    steadier: ClassVar[Mapping[str, str]] = {"lam": "larger", "schedule": "with a lower first level"}
     space: ClassVar[Space] = {
         "lam": Range(0.05, 20.0, log=True),
         "zeta": Range(0.0, 1.0),

@@ -14,6 +14,7 @@ number of steps. The norm is that of each image by itself; the authors' code tak
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -47,6 +48,7 @@ class DPS(Sampler):
     """
 
     name: ClassVar[str] = "dps"
+    steadier: ClassVar[Mapping[str, str]] = {"zeta": "smaller"}
     space: ClassVar[Space] = {"zeta": Range(0.05, 50.0, log=True)}
 
     zeta: float = 1.0

@@ -24,6 +24,7 @@ code for pixels leaves the correction out of the last step, which would ignore t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,6 +56,7 @@ class FlowChef(Sampler):
     """
 
     name: ClassVar[str] = "flowchef"
+    steadier: ClassVar[Mapping[str, str]] = {"step": "smaller", "iterations": "fewer"}
 
     step: float | None = None
     iterations: int = 1

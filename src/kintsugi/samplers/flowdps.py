@@ -25,6 +25,7 @@ nor on the size of the image.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,6 +58,7 @@ class FlowDPS(Sampler):
     """
 
     name: ClassVar[str] = "flowdps"
+    steadier: ClassVar[Mapping[str, str]] = {"step": "smaller", "iterations": "fewer"}
 
     iterations: int = 3
     step: float = 1.0

@@ -17,6 +17,7 @@ sample informs its neighbours), so that five levels from about the size of its e
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -56,6 +57,7 @@ class Kintsugi(Sampler):
     """
 
     name: ClassVar[str] = "kintsugi"
+    steadier: ClassVar[Mapping[str, str]] = {"texture": "smaller", "eta": "smaller"}
     space: ClassVar[Space] = {
         "texture": Range(0.0, 1.0),
         "temperature": Range(0.0, 1.0),

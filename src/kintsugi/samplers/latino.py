@@ -22,6 +22,7 @@ knows the images themselves the code is the image, and this is DiffPIR with all 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,6 +55,7 @@ class LATINO(Sampler):
     """
 
     name: ClassVar[str] = "latino"
+    steadier: ClassVar[Mapping[str, str]] = {"delta": "smaller"}
 
     delta: float = 1.0
     schedule: Schedule | None = None

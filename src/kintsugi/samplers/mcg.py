@@ -23,6 +23,7 @@ the noise of level a, here at that of c, where z' is.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -57,6 +58,7 @@ class MCG(Sampler):
     """
 
     name: ClassVar[str] = "mcg"
+    steadier: ClassVar[Mapping[str, str]] = {"zeta": "smaller"}
 
     zeta: float | None = None
     solver: Solver = field(default_factory=lambda: FirstOrder(churn=1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -38,6 +39,7 @@ class MMPS(Sampler):
     """
 
     name: ClassVar[str] = "mmps"
+    steadier: ClassVar[Mapping[str, str]] = {"iterations": "fewer", "krylov": "'gmres'"}
 
     iterations: int = 3
     tolerance: float = 1e-3

@@ -24,6 +24,7 @@ measurement; the system is solved exactly for each.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -58,6 +59,7 @@ class OTODE(Sampler):
     """
 
     name: ClassVar[str] = "otode"
+    steadier: ClassVar[Mapping[str, str]] = {"tau": "smaller", "variance": "larger"}
 
     tau: float = 0.8
     adaptive: bool = False

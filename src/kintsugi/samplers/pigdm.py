@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -38,6 +39,7 @@ class PiGDM(Sampler):
     """
 
     name: ClassVar[str] = "pigdm"
+    steadier: ClassVar[Mapping[str, str]] = {"w": "smaller", "tau": "smaller"}
     space: ClassVar[Space] = {"w": Range(1.0, 200.0, log=True), "tau": Range(0.2, 1.0)}
 
     w: float | None = None

@@ -23,6 +23,7 @@ bundled photograph). Nonlinear A takes the same step through its derivative.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,6 +56,7 @@ class PnPFlow(Sampler):
     """
 
     name: ClassVar[str] = "pnpflow"
+    steadier: ClassVar[Mapping[str, str]] = {"gamma": "smaller", "alpha": "larger"}
 
     gamma: float = 1.0
     alpha: float | None = None

@@ -20,6 +20,7 @@ encode do nothing, and the gluing residual is ``A^+ (A D - y)``: DPS with a seco
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -56,6 +57,7 @@ class PSLD(Sampler):
     """
 
     name: ClassVar[str] = "psld"
+    steadier: ClassVar[Mapping[str, str]] = {"omega": "smaller", "gamma": "smaller"}
 
     omega: float = 1.0
     gamma: float = 0.1

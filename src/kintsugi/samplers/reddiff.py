@@ -25,7 +25,7 @@ the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -41,6 +41,7 @@ from ..problem import Problem
 from .base import Report, Sampler, check_number, check_type
 from .schedule import Schedule
 from .space import Choice, Range, Space
+from .watch import begin, look
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda eta: eta,
@@ -77,6 +78,7 @@ class REDdiff(Sampler):
     """
 
     name: ClassVar[str] = "reddiff"
+    steadier: ClassVar[Mapping[str, str]] = {"lr": "smaller", "lam": "smaller"}
     space: ClassVar[Space] = {
         "lam": Range(0.003, 5.0, log=True),
         "lr": Range(0.02, 1.0, log=True),
@@ -135,12 +137,14 @@ class REDdiff(Sampler):
         rows = [slice(i, i + size) for i in range(0, len(mu), size)]
         parts = [(i, problem.select(range(len(mu))[i]), mu[i]) for i in rows]
         optimizers = [factory([part]) for _, _, part in parts]
+        begin(report, mu, 0.0)
         for done in range(len(levels)):
             shift = self.spread * noise.normal_like(mu) if self.spread else torch.zeros_like(mu)
             etas = self._visit(levels, done, mu, noise)
             pull = lam * torch.stack([self._pull(prior, mu + shift, eta, noise) for eta in etas]).mean(0)
             for (i, stated, part), optimizer in zip(parts, optimizers, strict=True):
                 optimizer.step(partial(_loss, stated, part, shift[i], pull[i], weight))
+            look(report, mu, 0.0)
             report(done + 1, len(levels))
         return mu
 

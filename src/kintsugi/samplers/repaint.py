@@ -24,6 +24,7 @@ of ancestral sampling. A rise of ``length`` levels is one move instead of ``leng
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -58,6 +59,7 @@ class RePaint(Sampler):
     """
 
     name: ClassVar[str] = "repaint"
+    steadier: ClassVar[Mapping[str, str]] = {"repeats": "fewer", "schedule": "with a lower first level"}
 
     length: int | None = None
     repeats: int = 4

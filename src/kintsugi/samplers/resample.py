@@ -26,7 +26,7 @@ code, as here at c = 0. Where the model knows the images themselves all of it ha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -64,6 +64,7 @@ class ReSample(Sampler):
     """
 
     name: ClassVar[str] = "resample"
+    steadier: ClassVar[Mapping[str, str]] = {"iterations": "fewer", "resample": "larger"}
 
     resample: float = 40.0
     iterations: int = 30

@@ -22,6 +22,7 @@ D(v) at each, which is ancestral sampling without the variance of x_0 given x_t.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,6 +57,7 @@ class SITCOM(Sampler):
     """
 
     name: ClassVar[str] = "sitcom"
+    steadier: ClassVar[Mapping[str, str]] = {"lr": "smaller", "lam": "smaller"}
 
     iterations: int = 20
     lr: float | None = None

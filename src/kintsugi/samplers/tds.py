@@ -24,6 +24,7 @@ weight, and the method is guidance by the twisting function with a little select
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -60,6 +61,7 @@ class TDS(Sampler):
     """
 
     name: ClassVar[str] = "tds"
+    steadier: ClassVar[Mapping[str, str]] = {"floor": "larger", "r": "'eta'"}
 
     particles: int = 16
     ess: float = 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -34,6 +35,7 @@ class TMPD(Sampler):
     """
 
     name: ClassVar[str] = "tmpd"
+    steadier: ClassVar[Mapping[str, str]] = {"floor": "larger"}
 
     floor: float = 0.8
     solver: Solver = field(default_factory=lambda: FirstOrder(churn=1.0))

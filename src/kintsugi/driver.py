@@ -11,18 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .budget import fit_into
 from .errors import InvalidArgument, is_whole
+from .memory import bytes_of, in_words
 from .noise import RowNoise
 from .operators.latent import Decoded
 from .operators.realview import to_complex
 from .priors import load_prior
 from .priors.base import Prior
+from .priors.fitting import Fit, Fitting, in_halves
 from .priors.latent import LatentPrior
-from .priors.wrappers import Counted, Counter, Tiled
+from .priors.wrappers import Counted, Counter
 from .problem import Problem
 from .restoration import Cost, Restoration
 from .samplers import Sampler, available_samplers, make_sampler
-from .samplers.watch import Watch
 
 Progress = Callable[[int, int], None]
 
@@ -37,6 +39,7 @@ def restore(
     seed: int = 0,
     batch: int | None = None,
     tile: int | None = 1024,
+    max_memory: int | str | None = None,
     progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Restoration:
@@ -53,17 +56,22 @@ def restore(
     seed: sample j of image i depends on (seed, i, j) alone, not on what stands beside it in a batch.
     batch: rows at a time; None takes them one by one for large signals and up to 16 together for small ones.
     tile: networks see images in tiles of this many pixels a side, with an exact overlap; None for the whole image.
+    max_memory: bytes, or words such as "4GiB", within which ``batch`` and ``tile`` are made smaller beforehand
+        (:mod:`kintsugi.budget`): of the whole process on a CPU, of tensors on a GPU.
     progress: True for a bar, or ``progress(done, total)`` in steps over all batches.
 
-    Errors: :class:`InvalidArgument` before any network runs; :class:`Diverged` where a sample has
-    left the prior's range, instead of all samples; it names the settings to change.
+    Where memory runs out, fewer rows go through the network at a time, then smaller tiles, then smaller batches: the
+    samples are the same, and ``notes`` says so. :class:`~kintsugi.memory.OutOfMemory` where nothing smaller is left.
+
+    Errors: :class:`InvalidArgument` before any network runs; ``FloatingPointError`` if a sample is not finite.
     """
     for name, value, least in (("steps", steps, 1), ("samples", samples, 1), ("seed", seed, 0)):
         if not is_whole(value, least):
             raise InvalidArgument(name, value, f"an integer of at least {least}")
-    for name, limit in (("batch", batch), ("tile", tile)):
-        if limit is not None and not is_whole(limit, 1):
-            raise InvalidArgument(name, limit, "an integer of at least 1, or None")
+    for name, most in (("batch", batch), ("tile", tile)):
+        if most is not None and not is_whole(most, 1):
+            raise InvalidArgument(name, most, "an integer of at least 1, or None")
+    limit = None if max_memory is None else bytes_of(max_memory)
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
         raise InvalidArgument("progress", progress, "True, False, None or a function (done, total)")
     if not isinstance(problem, Problem):
@@ -89,26 +97,45 @@ def restore(
     y = problem.batch
     prior = prior.to(y.device)
     counter = Counter()
-    if isinstance(prior, LatentPrior):
+    if isinstance(prior, LatentPrior) or y.ndim != 4:
         tile = None
-    seen: Prior = Counted(Tiled(prior, tile) if tile is not None and y.ndim == 4 else prior, counter)
     size = batch or _default_batch(problem)
+    fit = wanted = Fit(min(size, len(y) * samples), None, tile)
+    if limit is not None:
+        first = _as_known(prior, next(_parts(problem, 1, 1))[1])
+        fit = fit_into(limit, first, prior, method, steps, len(y) * samples, wanted)
+        if fit != wanted:
+            notes += (f"to stay within {in_words(limit)}: {fit.told}",)
+    size = fit.batch
+    seen: Prior = Counted(Fitting(prior, fit), counter)
     groups = 1 if problem.model is None else len(y)
     chunks = groups * -(-len(y) * samples // groups // size)
     began = time.perf_counter()
     out = []
     with _bar(progress, chunks * steps) as report, torch.no_grad():
         for index, (keys, part) in enumerate(_parts(problem, samples, size)):
-            noise = RowNoise([(seed, i, j) for i, j in keys])
             part = _as_known(prior, part)
 
-            def step_done(done: int, total: int, index: int = index) -> None:
-                report(index * total + done, chunks * total)
+            def draw(
+                rows: range, index: int = index, keys: list[tuple[int, int]] = keys, part: Problem = part
+            ) -> Tensor:
+                """These rows of the part: all of it, unless memory ran out."""
+                if len(rows) < len(keys):
+                    part = part.select(rows)
+                own = [keys[row] for row in rows]
 
-            watch = Watch(method.name, prior, keys, method.advice(part, steps), step_done)
-            x = part.operator.visible(method.run(seen, part, steps, noise, watch))
-            watch.look(x, 0.0)
-            out.append(to_complex(x) if takes_complex else x)
+                def step_done(done: int, total: int) -> None:
+                    report(index * total + (rows.start * total + len(rows) * done) // len(keys), chunks * total)
+
+                noise = RowNoise([(seed, i, j) for i, j in own])
+                x = part.operator.visible(method.run(seen, part, steps, noise, step_done))
+                if not bool(torch.isfinite(x).all()):
+                    raise FloatingPointError(f"{method.name}: a sample is not finite; the settings are unstable: {method}")
+                return to_complex(x) if takes_complex else x
+
+            out.append(in_halves(len(keys), fit, draw, y.device))
+    if fit.shrunk:
+        notes += (f"memory ran out; went on with {fit.told}",)
     stacked = torch.cat(out)
     seconds = time.perf_counter() - began
     return Restoration(

@@ -20,7 +20,7 @@ from ..tasks import Prepared, Settings, prepare
 from . import options, outputs
 
 if TYPE_CHECKING:
-    from .. import Cost, Prior
+    from .. import Cost, Prior, Restoration
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,25 @@ def restore_ready(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cost:
-    """Restore it, write its files, and say what that cost. A preset's settings for it replace those of ``method``."""
+    """Restore it, write its files, and say what that cost."""
+    result = solve_ready(ready, recipe, model, method, device, progress)
+    outputs.write(ready.files, ready.prepared, result, ready.missing)
+    return result.cost
+
+
+def solve_ready(
+    ready: Ready,
+    recipe: Recipe,
+    model: Prior,
+    method: Sampler,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> Restoration:
+    """Its samples, not yet written. A preset's settings for it replace those of ``method``."""
     if ready.match is not None:
         method = make_method(recipe, ready.match.entry.settings)
     problem = ready.prepared.problem.with_rows(ready.prepared.problem.y.to(device))
-    result = run(
-        problem, model, method, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, progress=progress
-    )
-    outputs.write(ready.files, ready.prepared, result, ready.missing)
-    return result.cost
+    return run(problem, model, method, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, progress=progress)
 
 
 def told(cost: Cost | Mapping[str, float], device: object) -> str:

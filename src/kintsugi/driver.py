@@ -25,6 +25,7 @@ from .priors.wrappers import Counted, Counter
 from .problem import Problem
 from .restoration import Cost, Restoration
 from .samplers import Sampler, available_samplers, make_sampler
+from .samplers.watch import Watch
 
 Progress = Callable[[int, int], None]
 
@@ -63,7 +64,8 @@ def restore(
     Where memory runs out, fewer rows go through the network at a time, then smaller tiles, then smaller batches: the
     samples are the same, and ``notes`` says so. :class:`~kintsugi.memory.OutOfMemory` where nothing smaller is left.
 
-    Errors: :class:`InvalidArgument` before any network runs; ``FloatingPointError`` if a sample is not finite.
+    Errors: :class:`InvalidArgument` before any network runs; :class:`Diverged` where a sample has
+    left the prior's range, instead of all samples; it names the settings to change.
     """
     for name, value, least in (("steps", steps, 1), ("samples", samples, 1), ("seed", seed, 0)):
         if not is_whole(value, least):
@@ -127,10 +129,10 @@ def restore(
                 def step_done(done: int, total: int) -> None:
                     report(index * total + (rows.start * total + len(rows) * done) // len(keys), chunks * total)
 
+                watch = Watch(method.name, prior, own, method.advice(part, steps), step_done)
                 noise = RowNoise([(seed, i, j) for i, j in own])
-                x = part.operator.visible(method.run(seen, part, steps, noise, step_done))
-                if not bool(torch.isfinite(x).all()):
-                    raise FloatingPointError(f"{method.name}: a sample is not finite; the settings are unstable: {method}")
+                x = part.operator.visible(method.run(seen, part, steps, noise, watch))
+                watch.look(x, 0.0)
                 return to_complex(x) if takes_complex else x
 
             out.append(in_halves(len(keys), fit, draw, y.device))

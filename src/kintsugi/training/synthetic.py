@@ -35,6 +35,12 @@ def synthetic_picture(size: int, rng: np.random.Generator, grey: bool = False) -
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32))
 
 
+def gradient_picture(size: int, rng: np.random.Generator) -> Tensor:
+    """``(3, size, size)`` in [-1, 1]: a smooth gradient alone, as of a clear sky."""
+    values = np.clip(_gradient(size, rng), -1, 1).transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
 def _colour(rng: np.random.Generator) -> NDArray[np.float64]:
     """A colour in [-1, 1]: any lightness, mostly weakly saturated, as in photographs."""
     lightness = rng.uniform(-1, 1)

@@ -47,6 +47,12 @@ class OneLineErrors(TyperGroup):
             code = _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
         except (typer.Abort, KeyboardInterrupt):
             code = 130
+        except (RuntimeError, MemoryError) as error:
+            from ..memory import ran_out
+
+            if not ran_out(error):
+                raise
+            code = _fail("memory ran out")
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -159,10 +159,10 @@ def restore_there(shared: Shared, given: Mapping[str, Given], entry: Entry) -> t
         try:
             method, device = make_method(recipe), find_device(shared.device)
             ready = make_ready(source, target, recipe)
-            cost = restore_ready(ready, recipe, _model(shared.model, shared.recipe), method, device)
+            cost, more = restore_ready(ready, recipe, _model(shared.model, shared.recipe), method, device)
         except KintsugiError as error:
             raise KintsugiError(_renamed(str(error), known)) from error
-        notes = [_renamed(note, known) for note in ready.notes]
+        notes = [*(_renamed(note, known) for note in ready.notes), *(f"{entry.name}: {note}" for note in more)]
         return {path.name: path.read_bytes() for path in target.parent.iterdir()}, notes, cost
 
 

@@ -20,6 +20,7 @@ import torch
 from ..errors import InvalidArgument, InvalidFile, Unfinished
 from ..images import Picture, read_mask
 from ..images.writing import FORMATS
+from ..memory import bytes_of
 from ..priors import Prior
 from ..priors.carried import model_digest, model_files
 from ..samplers import Sampler
@@ -129,7 +130,8 @@ def _restore_entry(
         entry.files.first.parent.mkdir(parents=True, exist_ok=True)
         ready = make_ready(entry.source, entry.files.first, for_entry(recipe, entry))
         teller.note(*ready.notes)
-        cost = restore_ready(ready, recipe, model, method, device)
+        cost, notes = restore_ready(ready, recipe, model, method, device)
+        teller.note(*(f"{entry.name}: {note}" for note in notes))
     except Exception as error:  # the others are not to be lost for it, whatever it is
         if isinstance(error, OSError) and error.errno in FULL:
             raise
@@ -198,6 +200,8 @@ def find_entries(wanted: Wanted) -> list[Entry]:
 
 def rehearse(recipe: Recipe) -> None:
     """Find what is wrong with a recipe whatever the picture is, on a grey one that is made for it."""
+    if recipe.max_memory is not None:
+        bytes_of(recipe.max_memory)
     kernel = None if recipe.kernel is None else options.parse_kernel(recipe.kernel)
     sides = (64, 64) if kernel is None else tuple(max(64, side) for side in kernel.shape)
     size = (sides[0], sides[1])
@@ -235,6 +239,7 @@ def _settings(wanted: Wanted) -> dict[str, Any]:
     """Everything that decides the results but the pictures; files by what they hold, wherever they are."""
     recipe = wanted.recipe
     settings: dict[str, Any] = {**asdict(recipe), "suffix": wanted.suffix}
+    del settings["max_memory"]  # in smaller parts it is the same picture
     if model_files(recipe.prior):
         settings["prior"] = f"a file, {model_digest(recipe.prior)}"
     for name in FILES:

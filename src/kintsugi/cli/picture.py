@@ -53,6 +53,7 @@ class Recipe:
     guidance: float | None = None
     windows: bool = False
     compare: bool = False
+    max_memory: str | None = None
 
     def arguments(self) -> list[str]:
         """The recipe as options of the command line."""
@@ -122,11 +123,11 @@ def restore_ready(
     method: Sampler,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
-) -> Cost:
-    """Restore it, write its files, and say what that cost."""
+) -> tuple[Cost, tuple[str, ...]]:
+    """Restore it, write its files, and say what that cost, with remarks for the user."""
     result = solve_ready(ready, recipe, model, method, device, progress)
     outputs.write(ready.files, ready.prepared, result, ready.missing)
-    return result.cost
+    return result.cost, result.notes
 
 
 def solve_ready(
@@ -141,7 +142,10 @@ def solve_ready(
     if ready.match is not None:
         method = make_method(recipe, ready.match.entry.settings)
     problem = ready.prepared.problem.with_rows(ready.prepared.problem.y.to(device))
-    return run(problem, model, method, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, progress=progress)
+    return run(
+        problem, model, method, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, progress=progress,
+        max_memory=recipe.max_memory,
+    )  # fmt: skip
 
 
 def told(cost: Cost | Mapping[str, float], device: object) -> str:

@@ -71,6 +71,10 @@ def restore(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     compare: Annotated[bool, typer.Option("--compare", help="Also write OUT-compare.png: input and output.")] = False,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Work in parts that fit into this, as in 4GiB: of each process, on a GPU of its tensors."),
+    ] = None,
     suffix: Annotated[
         str | None, typer.Option(help="Folders: of the files to write, as in .png [default: that of each picture].")
     ] = None,
@@ -91,6 +95,7 @@ def restore(
     restored is told at the end and does not stop the others; the exit code is then 1. The same command again goes on,
     and does what failed or has changed.
     """
+    from ..memory import bytes_of
     from . import picture
     from .progress import step_bar
 
@@ -98,7 +103,7 @@ def restore(
         task=task, mask=mask, factor=factor, kernel=kernel, noise=noise, boundary=boundary, quality=quality, bits=bits,
         gain=gain, sampler=sampler, preset=preset, steps=steps, texture=texture, settings=tuple(settings or ()),
         samples=samples, seed=seed, prior=prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
-        guidance=guidance, windows=windows, compare=compare,
+        guidance=guidance, windows=windows, compare=compare, max_memory=max_memory,
     )  # fmt: skip
     cluster = options.cluster(engine, workers, address, cpus, gpus, device)
     if Path(source).is_dir():
@@ -112,10 +117,13 @@ def restore(
         if value is not None:
             raise InvalidArgument(name, value, f"none for a single picture ({source} is no folder)")
     # Everything that can be wrong is found before the network is read.
+    if max_memory is not None:
+        bytes_of(max_memory)
     ready = picture.make_ready(options.input_path(source), output, recipe)
     method, target = picture.make_method(recipe), picture.find_device(device)
     options.say(*ready.notes)
     model = picture.make_model(recipe)
     with step_bar() as show:
-        cost = picture.restore_ready(ready, recipe, model, method, target, show)
+        cost, notes = picture.restore_ready(ready, recipe, model, method, target, show)
+    options.say(*notes)
     print(f"{output}: {picture.told(cost, target)}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import Diverged, InvalidArgument, InvalidFile, KintsugiError, NotConverged
 
 if TYPE_CHECKING:
-    from . import blind, operators, oracles, phantoms, samplers
+    from . import blind, operators, oracles, phantoms, samplers, uncertainty
     from .blind import Estimate, Learned, estimate, learn
     from .driver import Cost, Restoration, restore
     from .presets import load_preset
@@ -43,7 +43,7 @@ _HOMES = {
     "make_sampler": "samplers",
     "restore": "driver",
 }
-_MODULES = ("blind", "operators", "oracles", "phantoms", "samplers")
+_MODULES = ("blind", "operators", "oracles", "phantoms", "samplers", "uncertainty")
 
 
 def __getattr__(name: str) -> Any:
@@ -97,4 +97,5 @@ __all__ = [
     "phantoms",
     "restore",
     "samplers",
+    "uncertainty",
 ]

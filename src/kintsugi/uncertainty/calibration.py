@@ -158,9 +158,8 @@ def calibrated_std(samples: Tensor, known: Calibration) -> Tensor:
 
 def notes_of(known: Calibration, n: int) -> tuple[str, ...]:
     """What a user should know who reads calibrated widths of n samples."""
-    words = (
-        f"widths calibrated on {known.images} held-out pictures ({known.sampler}, {known.steps} steps, {known.kind})"
-    )
+    what = f"{known.sampler}, {known.steps} steps, {known.kind}"
+    words = f"widths calibrated on {known.images} held-out pictures ({what})"
     if n != known.samples:
         words += f"; fitted with {known.samples} samples, these are {n}"
     return (words,)

@@ -30,7 +30,7 @@ FLOOR = 1e-3  # an eighth of a grey level of 255, so that pixels of which the sa
 
 @dataclass(frozen=True)
 class Conformal:
-    """``m ± scale (s + FLOOR)``: ``scale`` from ``images`` pictures for ``level``, and ``share`` of pictures' pixels."""
+    """``m ± scale (s + FLOOR)``, with the scale that ``images`` pictures ask for at ``level`` and ``share``."""
 
     level: float
     scale: float

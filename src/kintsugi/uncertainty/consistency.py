@@ -10,12 +10,12 @@ the sample agree; pure noise alone would ask for ``sigma A^+ n``. The map of the
 
     consistency = sqrt(mean_i |A^+ (y - A x_i)|^2) / sd(sigma A^+ n)        (B, *S)
 
-1 is that of the truth; well above, the sample contradicts the data there (a wrong kernel, a wrong noise level, a sampler
-that ignores y); well below, it follows the noise. Pixels that no reading depends on have nothing to contradict, and
-are 0. Without noise there is no unit: both are then in the units of the data, and 0 is perfect agreement.
+1 is that of the truth; well above, the sample contradicts the data there (a wrong kernel, a wrong noise level, a
+sampler that ignores y); well below, it follows the noise. Pixels that no reading depends on have nothing to contradict,
+and are 0. Without noise there is no unit: both are then in the units of the data, and 0 is perfect agreement.
 
-The denominator is ``diag(A^+ A^{+T})^{1/2}``, estimated with ``PROBES`` vectors of random signs (Hutchinson), which is
-exact where A A^T and the pseudo-inverse are diagonal in pixels, as for masks. Nonlinear A: its derivative at the
+The denominator is ``diag(A^+ A^{+T})^{1/2}``, estimated with ``PROBES`` vectors of random signs (Hutchinson), to about
+9 % of a standard deviation, and exactly where A^+ A^{+T} is diagonal, as for masks. Nonlinear A: its derivative at the
 mean of the samples. Noise that is not white: what the samplers see.
 """
 
@@ -28,7 +28,7 @@ from ..problem import Problem
 from .grid import as_signal, check_rows, linear_at, on_grid, row_problem
 from .intervals import check_samples
 
-PROBES = 16
+PROBES = 64
 TINY = 1e-4  # of the largest standard deviation of A^+ n: pixels below are not measured
 
 

@@ -12,7 +12,7 @@ from skimage.restoration import denoise_wavelet
 from torch import Tensor
 
 import kintsugi
-from kintsugi import InvalidArgument, InvalidFile, Problem, data_path, learn
+from kintsugi import data_path
 from kintsugi.operators import Blur, gaussian_kernel
 from kintsugi.priors import Prior
 
@@ -120,7 +120,7 @@ def test_odd_sizes_are_like_others_up_to_their_borders(model: Prior, size: tuple
     flat = torch.full((24, 3, *size), 0.3)
     error = denoised(model, noisy(flat, level), level) - 0.3
     assert error.shape == flat.shape
-    assert float(error.mean().abs()) < 0.01
+    assert float(error.mean().abs()) < 0.005 + 3 * float(error.std()) / error.numel() ** 0.5
     if min(size) > 30:
         middle = error[..., 8:-8, 8:-8].square().mean()
         border = torch.cat([error[..., :2].flatten(), error[..., -2:].flatten(), error[..., -2:, :].flatten()])

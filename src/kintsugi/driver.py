@@ -48,7 +48,8 @@ def restore(
 
     Parameters
     ----------
-    problem: what was measured and how; ``problem.y`` decides device and dtype. Complex signals are to the prior twice
+    problem: what was measured and how; ``problem.y`` decides device and dtype (of half precision: computed
+        in single, and rounded at the end). Complex signals are to the prior twice
         as many real channels; noise that is not white and Gaussian is whitened, and ``notes`` says so.
     prior: a model, or the name or file of one (:func:`kintsugi.load_prior`). One of latents is measured through its
         decoder, and its samples are decoded.
@@ -88,7 +89,7 @@ def restore(
     prior = prior if isinstance(prior, Prior) else load_prior(prior)
     takes_complex, notes = problem.operator.in_complex, _notes(problem)
     given = problem
-    problem = problem.on_real()
+    stored, problem = problem.y.dtype, problem.in_single().on_real()
     _check_channels(prior, problem)
     prior.check()
     if method.needs_vjp and not prior.has_vjp:
@@ -139,6 +140,8 @@ def restore(
     if fit.shrunk:
         notes += (f"memory ran out; went on with {fit.told}",)
     stacked = torch.cat(out)
+    if stored in (torch.float16, torch.bfloat16) and not stacked.is_complex():
+        stacked = stacked.to(stored)
     seconds = time.perf_counter() - began
     return Restoration(
         stacked.view(len(y), samples, *stacked.shape[1:]),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .errors import InvalidArgument
 from .likelihood import NoiseModel, estimated_mean
-from .operators.base import LinearOperator, Operator, check_plain
+from .operators.base import LinearOperator, Operator, check_plain, single
 from .operators.realview import real_view, to_real
 from .operators.rows import per_row
 from .operators.selection import Mask
@@ -86,6 +86,11 @@ class Problem:
     def select(self, rows: Sequence[int]) -> Problem:
         """These rows of the batch, in this order, each with its own operator where there are several."""
         return replace(self, y=self.batch[list(rows)], operator=self.operator.select(rows))
+
+    def in_single(self) -> Problem:
+        """The same problem with a measurement of half precision in single: Fourier transforms and solvers need it."""
+        wide = single(self.y)
+        return self if wide is self.y else replace(self, y=wide)
 
     def on_real(self) -> Problem:
         """The same problem with complex numbers as twice as many real channels (``operators/realview.py``)."""

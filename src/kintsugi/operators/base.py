@@ -71,7 +71,8 @@ class Operator:
     def __call__(self, x: Tensor) -> Tensor:
         """The measurement of each row of ``x`` (B, *in_shape), without noise; shape (B, *out_shape)."""
         check_shape("x", x, self.in_shape, self.in_complex, self.batch)
-        return self._forward(x)
+        wide = single(x)
+        return self._forward(x) if wide is x else self._forward(wide).to(x.dtype)
 
     def _forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -166,7 +167,8 @@ class LinearOperator(Operator):
     def adjoint(self, y: Tensor) -> Tensor:
         """``A^T y`` for ``y`` of shape (B, *out_shape); shape (B, *in_shape)."""
         check_shape("y", y, self.out_shape, self.out_complex, self.batch)
-        return self._adjoint(y)
+        wide = single(y)
+        return self._adjoint(y) if wide is y else self._adjoint(wide).to(y.dtype)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         raise NotImplementedError
@@ -334,6 +336,13 @@ def check_shape(name: str, x: Tensor, shape: Sequence[int], is_complex: bool = F
         raise InvalidArgument(name, x.dtype, f"{'complex' if is_complex else 'real'} numbers")
     if x.layout is not torch.strided:
         check_plain(name, x)
+
+
+def single(x: Tensor) -> Tensor:
+    """``x`` in float32 where it is of half precision, of which Fourier transforms and solvers know nothing on CPUs."""
+    if x.dtype in (torch.float16, torch.bfloat16):
+        return x.float()
+    return x.to(torch.complex64) if x.dtype == torch.complex32 else x
 
 
 def check_plain(name: str, x: Tensor) -> None:

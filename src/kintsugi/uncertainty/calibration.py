@@ -137,7 +137,8 @@ def find_calibration(known: Sequence[Calibration], sampler: Sampler, steps: int,
             return entry
     there = "; ".join(f"{c.sampler}, {c.steps} steps: {c.kind}" for c in known) or "none"
     got = f"{wanted[0]}, {steps} steps: {wanted[2]}"
-    raise InvalidArgument("calibrated", got, f"a calibration of the model's file ({there}); see kintsugi calibrate")
+    expected = f"a calibration in the model's file (there: {there}); see kintsugi calibrate"
+    raise InvalidArgument("calibrated", got, expected)
 
 
 def calibrated_intervals(samples: Tensor, level: float, known: Calibration) -> Intervals:

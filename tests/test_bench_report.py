@@ -391,5 +391,5 @@ def test_missing_columns_and_damaged_pictures(tmp_path: Path) -> None:
     for name in ("1", "truth-a"):
         write_png(run / "images" / f"{name}.png", 0)
         (run / "images" / f"{name}.png").write_bytes(b"no picture")
-        with pytest.raises(InvalidFile, match=rf"{name}\.png: cannot be read as a picture"):
+        with pytest.raises(InvalidFile, match=rf"{name}\.png: (not a picture|corrupt)"):
             report(run)

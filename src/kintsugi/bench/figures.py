@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import InvalidFile
+from ..images.reading import opened
 from ..optional import optional
 from .intervals import Interval
 
@@ -104,16 +104,13 @@ def swatch(style: Style) -> Drawing:
 
 def picture(path: Path) -> str:
     """An image file as a PNG data URI, at most ``LONGEST`` pixels on its longer side. Errors: `InvalidFile`."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.format == "PNG" and max(image.size) <= LONGEST:
-                return _uri("image/png", path.read_bytes())
-            image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            image.save(buffer, "PNG", optimize=True)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InvalidFile(path, f"cannot be read as a picture ({error})") from error
+    with opened(path) as image:
+        image.load()
+        if image.format == "PNG" and max(image.size) <= LONGEST:
+            return _uri("image/png", path.read_bytes())
+        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", optimize=True)
     return _uri("image/png", buffer.getvalue())
 
 
@@ -121,11 +118,8 @@ def picture_width(path: Path | None) -> tuple[int, bool]:
     """The width at which a page shows pictures like ``path``, and whether it is a whole multiple of their pixels."""
     if path is None:
         return 192, False
-    try:
-        with Image.open(path) as image:
-            width = image.width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InvalidFile(path, f"cannot be read as a picture ({error})") from error
+    with opened(path) as image:
+        width = image.width
     return (width * (192 // width), True) if width <= 192 else (min(width, 256), width <= 256)
 
 

@@ -79,4 +79,7 @@ def _y(run: Path, row: Row) -> str:
 
 def _image(run: Path, name: str) -> Path | None:
     path = run / "images" / f"{name}.png"
-    return path if not {"/", "\\"} & set(name) and path.is_file() else None
+    try:
+        return path if not {"/", "\\"} & set(name) and path.is_file() else None
+    except OSError:  # a name that is too long
+        return None

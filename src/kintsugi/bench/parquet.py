@@ -28,6 +28,6 @@ def read_parquet(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
         with parquet.ParquetFile(path) as file:
             rows: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
             columns = set(file.schema_arrow.names)
-    except (OSError, arrow.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, arrow.ArrowException) as error:  # among them texts that are not UTF-8
         raise InvalidFile(path, f"cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from error
     return rows, columns

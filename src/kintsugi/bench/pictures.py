@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import data_path, images
 from ..errors import InvalidFile
-from ..training.data import find_images, to_signal
+from ..training.data import find_images, read_rgb, to_signal
 from .suite import Images
 
 BUNDLED = ("parrots", "lighthouse")
@@ -67,8 +67,7 @@ class Pictures:
 
 @lru_cache(maxsize=64)
 def _load(path: Path, scale: float, crop: int | None, size: int | None, by: str) -> Tensor:
-    with Image.open(path) as file:
-        image = file.convert("RGB")
+    image = read_rgb(path)
     if size is not None:
         image, crop = shortened(image, size, by), size
     if scale != 1:

@@ -30,7 +30,7 @@ class Store:
         self.claims = Claims(folder / "locks")
         stated = folder / "suite.json"
         text = json.dumps(suite, indent=1, sort_keys=True, default=str)
-        if stated.exists() and stated.read_text() != text:
+        if stated.exists() and stated.read_bytes() != text.encode():
             raise InvalidFile(folder, "it holds the run of another suite, or of this one before it was changed")
         if not stated.exists():
             with atomic_path(stated) as temporary:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from ..files import atomic_path
 from ..operators import Operator
 from ..operators.base import signal_shape
 from ..operators.nonlinear import Nonlinear
+from ..priors.checkpoint import check_finite, read_safetensors
 from .descent import descend
 from .families import Family
 
@@ -85,24 +85,20 @@ class Convolutional(Nonlinear):
         path = Path(path)
         if not path.is_file():
             raise InvalidFile(path, "no such operator file")
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("kintsugi", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InvalidFile(path, f"not a readable safetensors file ({error})") from error
+        tensors, metadata = read_safetensors(path)
+        header = metadata.get("kintsugi")
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise InvalidFile(path, "a safetensors file, but not a learned operator")
-        if not all(bool(torch.isfinite(v).all()) for v in tensors.values()):
-            raise InvalidFile(path, "weights that are not finite")
+        check_finite(tensors, path)
         try:
             shape = signal_shape(header["shape"])
             config = {k: int(header["config"][k]) for k in ("width", "depth")}
             if not (1 <= config["width"] <= 1024 and 2 <= config["depth"] <= 64):
                 raise ValueError(f"a network of {config}")
-            net = _network(shape[0], **config)
-            net.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            with torch.device("meta"):  # no memory for what the file may not hold
+                net = _network(shape[0], **config)
+            net.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InvalidFile(path, f"its weights do not fit its header ({' '.join(str(error).split())})") from error
         return cls(net, shape, config)
 

@@ -56,7 +56,7 @@ class Manifest:
         stated = self._state / "settings.json"
         now = json.loads(json.dumps(settings))
         if stated.exists():
-            _refuse_others(folder, json.loads(stated.read_text()), now)
+            _refuse_others(folder, _read_settings(stated), now)
         for name in ("done", "failed"):
             (self._state / name).mkdir(parents=True, exist_ok=True)
         self.claims = Claims(self._state / "locks")
@@ -73,7 +73,7 @@ class Manifest:
             record = json.loads(self._record("done", entry).read_text())
             before = record["inputs"]
             same = len(before) == len(entry.inputs) and all(map(_unchanged, before, entry.inputs))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         return same and all(path.exists() for path in entry.files.all)
 
@@ -111,8 +111,14 @@ class Manifest:
 
     def failures(self) -> dict[str, str]:
         """Names of pictures that were tried in vain, and why."""
-        records = [json.loads(path.read_text()) for path in (self._state / "failed").glob("[!.]*.json")]
-        return {record["name"]: record["reason"] for record in sorted(records, key=lambda record: record["name"])}
+        found = {}
+        for path in (self._state / "failed").glob("[!.]*.json"):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                found[str(record["name"])] = str(record["reason"])
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                found[path.name] = f"a record that cannot be read ({error})"
+        return dict(sorted(found.items()))
 
     def count(self) -> int:
         """How many records there are, of either kind."""
@@ -126,6 +132,17 @@ class Manifest:
         remove_half_written(path)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """What :class:`Manifest` wrote of its settings. Errors: :class:`InvalidFile`."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidFile(path, f"the settings of a folder of restorations cannot be read ({error})") from error
+    if not isinstance(found, dict):
+        raise InvalidFile(path, "no settings of a folder of restorations; expected names and values")
+    return found
 
 
 def stamp(path: Path, content: bytes | None = None) -> dict[str, Any]:

@@ -132,13 +132,22 @@ def plot_log(
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a ``log.jsonl``, in order. Errors: :class:`InvalidFile`."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines if line.strip()]
-        if not records or not all("step" in record for record in records):
+        if not records or not all(map(_is_record, records)):
             raise ValueError("no records of a training run")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidFile(path, f"not a readable training log ({error})") from error
     return records
+
+
+def _is_record(value: Any) -> bool:
+    """Whether it has a step, and where it has a loss and validations by level numbers that can be drawn, or NaN."""
+    if not isinstance(value, dict) or not isinstance(value.get("validation", {}), dict):
+        return False
+    numbers = [value.get("step"), value.get("loss", 0.0), *value.get("validation", {}).values()]
+    right = (isinstance(n, int | float) and not isinstance(n, bool) and not 1e300 < abs(n) < math.inf for n in numbers)
+    return all(right) and abs(numbers[0]) < math.inf
 
 
 def _config(given: dict[str, Any], net: dict[str, Any], pairs: list[str]) -> Any:

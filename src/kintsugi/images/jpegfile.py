@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, JpegImagePlugin
+from PIL import JpegImagePlugin
 
 from ..errors import InvalidFile
-from .reading import _errors_name, _first_bytes
+from .reading import opened
 
 _SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
@@ -30,16 +29,13 @@ def read_compression(path: str | os.PathLike[str]) -> Compression | None:
     those of the upright picture), is not grey or YCbCr, or has a subsampling that is not modelled.
     """
     path = Path(path)
-    _first_bytes(path)
-    with _errors_name(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(path) as image:
-            if not isinstance(image, JpegImagePlugin.JpegImageFile):
-                return None
-            turned = image.getexif().get(0x0112, 1) != 1
-            grey, sampling = image.mode == "L", JpegImagePlugin.get_sampling(image)
-            tables = tuple(tuple(int(q) for q in image.quantization[key]) for key in sorted(image.quantization))
-            mode = image.mode
+    with opened(path) as image:
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            return None
+        turned = image.getexif().get(0x0112, 1) != 1
+        grey, sampling = image.mode == "L", JpegImagePlugin.get_sampling(image)
+        tables = tuple(tuple(int(q) for q in image.quantization[key]) for key in sorted(image.quantization))
+        mode = image.mode
     if turned:
         raise InvalidFile(path, "turned by its EXIF orientation; turn its pixels first (jpegtran, exiftran)")
     if mode not in ("L", "RGB"):

@@ -53,6 +53,21 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     return _picture(path, raster)
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The file ``path`` opened by Pillow, its first frame as it is stored.
+
+    Only the formats that are read here: for others, whatever a file is called, Pillow would run Ghostscript. Errors, of
+    the block too: :class:`InvalidFile`, as for :func:`read_picture`.
+    """
+    _first_bytes(path)
+    with _errors_name(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata
+        with Image.open(path, formats=READABLE) as image:
+            check_density(path, image.width * image.height, image.format)
+            yield image
+
+
 def check_density(path: Path, pixels: int, form: str | None) -> None:
     """:class:`InvalidFile` for a file that is too small for the pixels that it says it has, before they get memory."""
     size = path.stat().st_size

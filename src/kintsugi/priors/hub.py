@@ -7,6 +7,7 @@ means; without one it is whatever the hub holds today.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import urllib.error
@@ -18,6 +19,7 @@ from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
 from ..optional import optional
 
+LARGEST_INDEX = 2**20  # bytes of a model_index.json
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -35,10 +37,49 @@ def is_address(name: str) -> bool:
 def hub_pipeline(name: str, revision: str | None, token: str | None, **settings: Any) -> Any:
     """The diffusers pipeline of a repository. Errors: :class:`InvalidFile`, with what to do offline."""
     diffusers = optional("diffusers", "diffusers", f"the model {name}")
+    folder = Path(name)
+    if folder.is_dir():
+        _check_parts(folder)
     try:
         return diffusers.DiffusionPipeline.from_pretrained(name, revision=revision, token=token, **settings)
-    except (OSError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # folders that say what is not so raise anything: TypeError, AttributeError
+        if folder.is_dir():
+            said = " ".join(str(error).split())[:300] or type(error).__name__
+            raise InvalidFile(name, f"not a pipeline that diffusers can read ({said})") from error
+        if not isinstance(error, OSError | ValueError | KeyError):
+            raise
         raise InvalidFile(name, _unreachable(name, error)) from error
+
+
+def _check_parts(folder: Path) -> None:
+    """:class:`InvalidFile` for a folder whose index names Python code, which some versions of diffusers would import.
+
+    What it may name are classes of diffusers and transformers, and modules of diffusers' own pipelines.
+    """
+    path = folder / "model_index.json"
+    try:
+        if path.stat().st_size > LARGEST_INDEX:
+            raise ValueError(f"larger than {LARGEST_INDEX} bytes")
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(index, dict):
+            raise ValueError("expected names and values")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidFile(folder, f"no pipeline of diffusers: its model_index.json cannot be read ({error})") from error
+    if not isinstance(index.get("_class_name"), str):
+        raise InvalidFile(path, "a pipeline with code of its own, which is not run")
+    for name, part in index.items():
+        if isinstance(part, list) and part and part[0] is not None and not _is_library(part[0]):
+            problem = f"{name}: a part of {part[0]!r}, whose code is not run; expected diffusers or transformers"
+            raise InvalidFile(path, problem)
+
+
+def _is_library(name: object) -> bool:
+    if name in ("diffusers", "transformers"):
+        return True
+    pipelines = optional("diffusers.pipelines", "diffusers", "a pipeline")
+    return isinstance(name, str) and name.isidentifier() and hasattr(pipelines, name)
 
 
 def hub_file(name: str, revision: str | None, token: str | None) -> Path:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import InvalidFile
+from ..images.reading import opened
 from .augment import Augmentation
 from .config import TrainConfig
 from .pictures import Signal, as_square, turned, unchanged_picture, whole_picture
@@ -49,18 +50,17 @@ def image_size(path: Path) -> tuple[int, int]:
     """``(width, height)`` from the file's header."""
     if path.suffix.lower() == ARRAYS:
         return open_array(path).shape[:0:-1]
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidFile(path, f"not a readable image ({error})") from error
+    with opened(path) as image:
+        return image.size
 
 
 def open_array(path: Path) -> NDArray[np.floating]:
     """The array ``(C, H, W)`` in a file, mapped into memory; its values are not looked at. Nothing is unpickled."""
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # broken headers and archives raise anything: SyntaxError, TypeError, BadZipFile
         raise InvalidFile(path, f"not a readable array ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(values, np.ndarray):
         raise InvalidFile(path, "several arrays in one file; expected a single one, as numpy.save writes")
@@ -73,7 +73,8 @@ def open_array(path: Path) -> NDArray[np.floating]:
 
 def read_array(path: Path) -> NDArray[np.float32]:
     """The array ``(C, H, W)`` in a file, in float32, with every value in [-1, 1]."""
-    values = np.array(open_array(path), dtype=np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused below
+        values = np.array(open_array(path), dtype=np.float32)
     largest = float(np.abs(values).max())
     if not largest <= 1:  # nor is a NaN
         raise InvalidFile(path, f"values up to {largest:g}; expected finite numbers in [-1, 1]")
@@ -96,13 +97,10 @@ def count_channels(files: Sequence[Path]) -> int:
 
 def read_rgb(path: Path) -> Image.Image:
     """The pixels of an image file, 8 bits a channel, as stored (not turned by EXIF)."""
-    try:
-        with Image.open(path) as file:
-            if file.mode == "F" or file.mode.startswith("I"):
-                raise ValueError(f"{file.mode}: more than 8 bits a channel")  # Pillow would clip nearly all to white
-            return file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidFile(path, f"not a readable image ({error})") from error
+    with opened(path) as file:
+        if file.mode == "F" or file.mode.startswith("I"):  # Pillow would clip nearly all to white
+            raise InvalidFile(path, f"a picture of more than 8 bits a channel ({file.mode}); expected 8")
+        return file.convert("RGB")
 
 
 def split(files: Sequence[Path], share: float) -> tuple[list[Path], list[Path]]:

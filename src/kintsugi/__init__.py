@@ -18,22 +18,23 @@ from .errors import Diverged, InvalidArgument, InvalidFile, KintsugiError, NotCo
 if TYPE_CHECKING:
     from . import blind, operators, oracles, phantoms, samplers, uncertainty
     from .blind import Estimate, Learned, estimate, learn
-    from .driver import Cost, Restoration, restore
+    from .driver import restore
     from .presets import load_preset
     from .priors import Prior, available_priors, load_prior
     from .problem import Problem
+    from .restoration import Cost, Restoration
     from .samplers import available_samplers, make_sampler
 
 __version__ = "0.1.0"
 
 # Where each name lives. They are imported when first used, so that `kintsugi --help` need not wait for torch.
 _HOMES = {
-    "Cost": "driver",
+    "Cost": "restoration",
     "Estimate": "blind",
     "Learned": "blind",
     "Prior": "priors",
     "Problem": "problem",
-    "Restoration": "driver",
+    "Restoration": "restoration",
     "available_priors": "priors",
     "available_samplers": "samplers",
     "estimate": "blind",

@@ -30,7 +30,7 @@ def calibrate(
     size: Annotated[int, typer.Option(help="Side of a crop in pixels.", min=16)] = 64,
     max_scale: Annotated[
         float,
-        typer.Option(help="The largest scale of a picture before a crop; 0.3 makes a photograph a small picture."),
+        typer.Option(help="The largest scale of a picture before a crop; 0.3 makes a photograph small."),
     ] = 0.5,
     held_out: Annotated[
         float | None, typer.Option(help="Of FOLDER only what 'kintsugi train' held out with this validation_share.")
@@ -59,7 +59,7 @@ def calibrate(
     prior = load_prior(model)
     if not isinstance(prior, NetworkPrior):
         raise InvalidArgument("model", model, "a model file of Kintsugi's own format")
-    if prior.net.config.size is not None or prior.shape[0] != 3:
+    if prior.net.config.size is not None or prior.net.config.channels != 3:
         raise InvalidArgument("model", model, "a model of colour pictures of any size")
     files = find_images(folder)
     if held_out is not None:

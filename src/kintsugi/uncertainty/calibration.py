@@ -170,7 +170,7 @@ def _quantile(values: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], level
     """The smallest value that a share ``level`` of the weights is not above."""
     order = np.argsort(values)
     share = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][min(np.searchsorted(share, level), len(values) - 1)])
+    return float(values[order][min(int(np.searchsorted(share, level)), len(values) - 1)])
 
 
 def _rising(values: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

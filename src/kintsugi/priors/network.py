@@ -46,7 +46,7 @@ NetworkPrediction = Literal["edm", "velocity"]
 
 
 class NetworkPrior(Prior):
-    """A :class:`UNet` for images ``(B, C, H, W)`` in [-1, 1], of any height and width unless the network has a size.
+    """A :class:`UNet` for images ``(B, C, H, W)`` or sounds ``(B, C, T)`` in [-1, 1], of any size unless it has one.
 
     ``prediction`` is what the network estimates; ``path`` that of flow matching for a velocity, else variance
     preserving.
@@ -73,24 +73,23 @@ class NetworkPrior(Prior):
         self.prediction = prediction
         if prediction == "velocity":
             self.path = FlowMatching()
-        self.shape = (net.config.channels, net.config.size, net.config.size)
+        self.shape = (net.config.channels, *(net.config.size,) * net.config.dimensions)
         self.data_variance = data_variance
         self.spectrum = spectrum
         self.card = card or {}
         self.calibrations = calibrations
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
-        height, width = z.shape[-2:]
-        multiple = self.net.config.multiple
-        pad = (0, -width % multiple, 0, -height % multiple)
-        if any(pad):
-            # Mirrored content is more like a photograph than zeros; an image smaller than the pad can only repeat.
-            mode = "reflect" if pad[1] < width and pad[3] < height else "replicate"
-            z = F.pad(z, pad, mode=mode)
+        size = z.shape[2:]
+        more = [wide - n for wide, n in zip(self.net.config.padded(size), size, strict=True)]
+        if any(more):
+            # Mirrored content is more like the signal than zeros; one smaller than the pad can only repeat.
+            mode = "reflect" if all(m < n for m, n in zip(more, size, strict=True)) else "replicate"
+            z = F.pad(z, [p for m in reversed(more) for p in (0, m)], mode=mode)
         c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, z, self.prediction)
         weights = self.net.head.weight.dtype  # a float64 measurement runs through a float32 network
         out = c_skip * z + c_out * self.net((c_in * z).to(weights), c_noise.to(weights)).to(z)
-        return out[..., :height, :width]
+        return out[(..., *(slice(n) for n in size))]
 
     def receptive_radius(self) -> int:
         """Pixels around an output pixel that may influence it; what a tile must overlap by."""

@@ -16,6 +16,8 @@ added, each of which is absent by default: self-attention over all pixels of a l
 labels (how a training picture was augmented: Karras et al., 2022, appendix F.2) that enter with the noise level. With
 attention the network is no longer local, and knows only pictures of the size that it was trained on.
 
+A sound is seen as the picture of its short-time Fourier transform (``frames.py``), where ``frame`` is given.
+
 The network itself predicts the bounded quantity of EDM (Karras et al., NeurIPS 2022); :class:`NetworkPrior` in
 ``network.py`` wraps it into the denoiser ``D(z, eta)``.
 """
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidArgument
+from .frames import Frames
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class UNetConfig:
     size: the side of the pictures, where the network is a model of whole square pictures of one size; None for any.
     attention: the levels, counted from 0 at the finest, whose blocks are followed by self-attention over all pixels;
     needs ``size``. dropout: the share of a block's inner activations that training drops. labels: how many numbers
-    come with a picture beside the noise level.
+    come with a picture beside the noise level. frame: the signals are sounds (channels, samples), of which the network
+    sees frames of so many samples.
     """
 
     channels: int = 3
@@ -56,6 +61,7 @@ class UNetConfig:
     attention: tuple[int, ...] = ()
     dropout: float = 0.0
     labels: int = 0
+    frame: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks) or not self.widths:
@@ -66,21 +72,41 @@ class UNetConfig:
         for name in ("widths", "blocks"):
             if min(getattr(self, name)) < 1:
                 raise InvalidArgument(name, getattr(self, name), "positive integers")
-        if self.size is not None and (self.size < 1 or self.size % self.multiple):
-            raise InvalidArgument("size", self.size, f"a positive multiple of {self.multiple}, for this network")
+        if self.size is not None and (self.size < 1 or self.size % self.cell):
+            raise InvalidArgument("size", self.size, f"a positive multiple of {self.cell}, for this network")
         if not set(self.attention) <= set(range(len(self.widths))):
             raise InvalidArgument("attention", self.attention, f"levels from 0 to {len(self.widths) - 1}")
         if self.attention and self.size is None:
             raise InvalidArgument("attention", self.attention, "none without a size: it sees the whole picture")
+        if self.frame is not None and (self.size is not None or self.frame < 2 or self.frame % (2 * self.cell)):
+            expected = f"a multiple of {2 * self.cell}, for this network, and no size; or none, for pictures"
+            raise InvalidArgument("frame", self.frame, expected)
         if not 0 <= self.dropout < 1:
             raise InvalidArgument("dropout", self.dropout, "a share from 0 to below 1")
         if self.labels < 0:
             raise InvalidArgument("labels", self.labels, "an integer of at least 0")
 
     @property
-    def multiple(self) -> int:
-        """Heights and widths are padded to a multiple of this before the network and cropped after it."""
+    def cell(self) -> int:
+        """The side of what the coarsest level sees as one pixel, in pixels of the picture that the network sees."""
         return self.patch * 2 ** (len(self.widths) - 1)
+
+    @property
+    def multiple(self) -> int:
+        """The side of such a cell in samples of the signal: tiles begin on its multiples."""
+        return self.cell if self.frame is None else self.cell * (self.frame // 2)
+
+    def padded(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The least size of a signal, at least ``size``, that the network can take: multiples of :attr:`multiple`; of
+        sounds half a frame less, since there is a frame more than there are steps between them.
+        """
+        less = 0 if self.frame is None else self.frame // 2
+        return tuple(-(-(n + less) // self.multiple) * self.multiple - less for n in size)
+
+    @property
+    def dimensions(self) -> int:
+        """How many axes a signal has beside its channels."""
+        return 2 if self.frame is None else 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -178,7 +204,7 @@ class NoiseEmbedding(nn.Module):
 
 
 class UNet(nn.Module):
-    """``(B, C, H, W), (B,) -> (B, C, H, W)`` for any ``H`` and ``W`` that are multiples of ``config.multiple``.
+    """``(B, C, H, W), (B,) -> (B, C, H, W)``, or ``(B, C, T)`` of sounds, of any size that ``config.padded`` keeps.
 
     ``forward(x, c_noise, labels)`` takes the scaled input ``c_in z``, ``c_noise = log(eta) / 4`` of EDM, and in
     training the labels (B, config.labels) of the pictures; without them they are zero.
@@ -188,7 +214,8 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths, blocks = config.widths, config.blocks
-        folded = config.channels * config.patch**2
+        self.frames = None if config.frame is None else Frames(config.frame)
+        seen, made = (config.channels,) * 2 if self.frames is None else (4 * config.channels + 2, 2 * config.channels)
 
         def stage(level: int) -> nn.ModuleList:
             settings = widths[level], config.embedding, config.dropout, level in config.attention
@@ -196,20 +223,23 @@ class UNet(nn.Module):
 
         self.embed = NoiseEmbedding(config.embedding, config.labels)
         self.fold = nn.PixelUnshuffle(config.patch)
-        self.stem = nn.Conv2d(folded, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(seen * config.patch**2, widths[0], 3, padding=1)
         coarse = range(1, len(widths))
         self.down = nn.ModuleList(stage(i) for i in range(len(widths) - 1))
         self.shrink = nn.ModuleList(nn.Conv2d(widths[i - 1], widths[i], 2, stride=2) for i in coarse)
         self.middle = stage(len(widths) - 1)
         self.grow = nn.ModuleList(nn.Conv2d(widths[i], 4 * widths[i - 1], 1) for i in coarse)
         self.up = nn.ModuleList(stage(i) for i in range(len(widths) - 1))
-        self.head = nn.Conv2d(widths[0], folded, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], made * config.patch**2, 3, padding=1)
         self.unfold = nn.PixelShuffle(config.patch)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(_bias(self.head))
 
     def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None = None) -> Tensor:
         emb = self.embed(c_noise, labels)
+        length = x.shape[-1]
+        if self.frames is not None:
+            x = self.frames.see(x)
         h = self.stem(self.fold(x).contiguous(memory_format=torch.channels_last))
         skips = []
         for stage, shrink in zip(self.down, self.shrink, strict=True):
@@ -219,10 +249,11 @@ class UNet(nn.Module):
         h = _run(self.middle, h, emb)
         for stage, grow, skip in zip(reversed(self.up), reversed(self.grow), reversed(skips), strict=True):
             h = _run(stage, F.pixel_shuffle(grow(h), 2).contiguous(memory_format=torch.channels_last) + skip, emb)
-        return self.unfold(self.head(h))
+        out = self.unfold(self.head(h))
+        return out if self.frames is None else self.frames.synthesise(out, length)
 
     def receptive_radius(self) -> int:
-        """How far, in pixels of the image, an output pixel looks; a bound, from the layers' sizes.
+        """How far, in pixels or samples of the signal, an output looks; a bound, from the layers' sizes.
 
         Unlimited (``sys.maxsize``) for a model of pictures of one size: where a pixel stands matters to it.
         """
@@ -233,7 +264,8 @@ class UNet(nn.Module):
             passes = blocks if level == len(self.config.blocks) - 1 else 2 * blocks
             radius += stride * 2 * passes
             stride *= 2
-        return radius + 2 * self.config.patch + self.config.multiple
+        radius += 2 * self.config.patch + self.config.cell
+        return radius if self.frames is None else (radius + 2) * self.frames.hop
 
 
 def _run(stage: nn.Module, h: Tensor, emb: Tensor) -> Tensor:

@@ -66,7 +66,6 @@ app = typer.Typer(
     help="Restore damaged pictures with a diffusion or flow model, in a few network evaluations.",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 

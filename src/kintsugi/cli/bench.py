@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
 from .app import app
+from .as_json import JsonOption, emit, messages_aside
+
+if TYPE_CHECKING:
+    from ..bench import Plan, Suite
+    from ..work import Cluster
 
 
 def _list_suites(wanted: bool) -> None:
@@ -39,6 +44,7 @@ def bench(
     address: options.Address = None,
     cpus: options.Cpus = 1,
     gpus: options.Gpus = None,
+    json: JsonOption = False,
     as_worker: options.AsWorker = False,
     list_suites: Annotated[
         bool,
@@ -49,35 +55,48 @@ def bench(
 
     Killed at any moment, the same command goes on. Several of it, on machines that share the folder, divide the work.
     """
-    from ..bench import count_left, load_suite, plan, run, run_on_cluster
-    from ..work import launched, run_processes, worker_device
+    from ..bench import count_left, load_suite, plan, run
 
     cluster = options.cluster(engine, workers, address, cpus, gpus, device)
     checked = load_suite(suite, images)
     if as_worker:
         run(checked, output, device=device)
         return
-    ahead = plan(checked, output)
-    took = "" if ahead.seconds is None else f", about {ahead.seconds / 60:.1f} minutes of one process"
-    print(f"{checked.name}: {ahead.total} rows, {ahead.left} to do{took}")
-    for name, why in ahead.missing.items():
-        print(f"{name} is missing: {why}")
-    if dry_run:
-        return
+    with messages_aside(json):
+        ahead = plan(checked, output)
+        took = "" if ahead.seconds is None else f", about {ahead.seconds / 60:.1f} minutes of one process"
+        print(f"{checked.name}: {ahead.total} rows, {ahead.left} to do{took}")
+        for name, why in ahead.missing.items():
+            print(f"{name} is missing: {why}")
+        if not dry_run:
+            again = ["bench", str(suite), "-o", str(output), *(["--images", str(images)] if images else [])]
+            _compute(checked, ahead, output, again, workers, device, cluster)
+    if json:
+        left = ahead.left if dry_run else count_left(checked, output)
+        told = {"suite": checked.name, "output": output, "rows": ahead.total, "left": left}
+        emit(told | {"seconds_estimated": ahead.seconds, "missing": ahead.missing})
+
+
+def _compute(
+    suite: Suite, ahead: Plan, output: Path, again: list[str], workers: int | None, device: str, cluster: Cluster | None
+) -> None:
+    """Do what is left, by whom the options say. ``again``: the command, for the processes that it starts."""
+    from ..bench import count_left, run, run_on_cluster
+    from ..work import launched, run_processes, worker_device
+
     own = launched(device)
     if cluster is not None:
-        run_on_cluster(checked, output, cluster, device=device, seconds=ahead.seconds)
+        run_on_cluster(suite, output, cluster, device=device, seconds=ahead.seconds)
     elif own is not None:  # one of several processes of `accelerate launch`
-        run(checked, output, device=own, stay=True)
+        run(suite, output, device=own, stay=True)
     elif workers and workers > 1 and ahead.left:
-        words = ["bench", str(suite), "-o", str(output), "--as-worker", *(["--images", str(images)] if images else [])]
 
         def command(worker: int) -> list[str]:
-            return [*words, "--device", worker_device(device, worker)]
+            return [*again, "--as-worker", "--device", worker_device(device, worker)]
 
-        run_processes(command, workers, left=lambda: count_left(checked, output))
+        run_processes(command, workers, left=lambda: count_left(suite, output))
     else:
-        run(checked, output, device=device)
+        run(suite, output, device=device)
 
 
 @app.command()
@@ -86,9 +105,13 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page to write [default: RUN/report.html].")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Write what a benchmark found: one HTML page that needs nothing else, and the same as Markdown."""
     from ..bench.report import report as write
 
-    for path in write(folder, output):
-        print(path)
+    page, text = write(folder, output)
+    if json:
+        emit({"html": page, "markdown": text})
+    else:
+        print(page, text, sep="\n")

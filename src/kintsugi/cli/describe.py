@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 from ..errors import InvalidArgument
 from . import options
 from .app import app
+from .as_json import JsonOption, emit
 
 if TYPE_CHECKING:
     from ..priors import NetworkPrior, Prior
@@ -22,18 +23,35 @@ if TYPE_CHECKING:
 @app.command()
 def samplers(
     name: Annotated[str | None, typer.Argument(help="One of them, with its settings.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """List the sampling methods: what they are, cost and take. With a name: its settings too, and its authors'."""
     from ..samplers import available_samplers
 
     known = available_samplers()
+    if name is None and json:
+        emit({"samplers": [_sampler_facts(key, method) for key, method in known.items()]})
+        return
     if name is None:
         rows = [(key, "\n".join(_sampler_lines(method))) for key, method in known.items()]
         _table(("sampler", "what it is"), rows, leading=1)
         return
     if name not in known:
         raise InvalidArgument("sampler", name, f"one of {', '.join(known)}")
+    if json:
+        emit(_sampler_facts(name, known[name]))
+        return
     _table(("sampler", name), _sampler_rows(known[name]))
+
+
+def _sampler_facts(name: str, method: type[Sampler]) -> dict[str, Any]:
+    """What a method says of itself, and its settings with their defaults as they are written."""
+    from ..samplers import about
+
+    facts: dict[str, Any] = {"name": name, "summary": _plain(_first_line(method))}
+    with suppress(LookupError):
+        facts |= {key: _plain(value) for key, value in asdict(about(method)).items()}
+    return facts | {"settings": dict(_settings(method))}
 
 
 def _sampler_lines(method: type[Sampler]) -> list[str]:
@@ -56,10 +74,14 @@ def _sampler_rows(method: type[Sampler]) -> list[tuple[str, str]]:
     with suppress(LookupError):
         said = about(method)
         rows += [(word, _plain(getattr(said, word))) for word in ("cost", "takes", "paper", "authors")]
+    return rows + [(f"--set {key}=", default) for key, default in _settings(method)]
+
+
+def _settings(method: type[Sampler]) -> Iterator[tuple[str, str]]:
+    """The name of each setting and its default."""
     for f in fields(method):  # type: ignore[arg-type]
         default = f.default_factory() if f.default_factory is not MISSING else f.default
-        rows.append((f"--set {f.name}=", "required" if default is MISSING else repr(default)))
-    return rows
+        yield f.name, "required" if default is MISSING else repr(default)
 
 
 def _first_line(method: type[Sampler]) -> str:
@@ -71,16 +93,21 @@ def _plain(text: str) -> str:
 
 
 @app.command()
-def priors() -> None:
+def priors(json: JsonOption = False) -> None:
     """List the models that come with the package, and published ones that load by a short name."""
     from ..priors import KNOWN, available_priors, load_model
 
-    rows = []
+    rows, counts = [], {}
     for name, path in available_priors().items():
         prior = load_model(path)
         count = sum(p.numel() for p in prior.parameters())
         summary = str(prior.card.get("summary", prior.card.get("description", "")))
         rows.append((name, f"{count / 1e6:.1f} M", summary))
+        counts[name] = count
+    if json:
+        own = [{"name": name, "parameters": counts[name], "summary": summary} for name, _, summary in rows]
+        emit({"in_the_package": own, "published": [{"name": key, **asdict(known)} for key, known in KNOWN.items()]})
+        return
     _table(("in the package", "parameters", "what it is"), rows)
 
     table = [
@@ -94,6 +121,7 @@ def priors() -> None:
 @app.command()
 def info(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A picture, a model file, or the name of a prior.")],
+    json: JsonOption = False,
 ) -> None:
     """Tell what a picture or a model file holds."""
     from .. import available_priors, load_prior
@@ -102,10 +130,15 @@ def info(
     models = (".safetensors", ".pt", ".pth", ".ckpt")
     if file.endswith(models) or (file in available_priors() and not Path(file).exists()):
         prior = load_prior(file)
-        _table(("model", file), _model_rows(prior) if isinstance(prior, NetworkPrior) else _foreign_rows(prior))
+        kind, rows = "model", _model_rows(prior) if isinstance(prior, NetworkPrior) else _foreign_rows(prior)
     else:
-        path = options.input_path(file)
-        _table(("picture", str(path)), _picture_rows(path))
+        file = str(options.input_path(file))
+        kind, rows = "picture", _picture_rows(Path(file))
+    if json:
+        notes = [text for key, text in rows if key == "note"]
+        emit({"kind": kind, "file": file, **{key: text for key, text in rows if key != "note"}, "notes": notes})
+    else:
+        _table((kind, file), rows)
 
 
 def _picture_rows(path: Path) -> list[tuple[str, str]]:

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+EVERY = 5.0  # seconds between the lines of a log
+
 
 @contextmanager
 def step_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal, as a function of steps done and steps in all."""
+    """How far a restoration is, as a function of steps done and steps in all: a bar on the terminal, else lines."""
     with _bar() as progress:
+        if progress.disable:
+            yield step_lines(EVERY)
+            return
         bar = progress.add_task("restoring", total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+def step_lines(every: float, clock: Callable[[], float] = time.monotonic) -> Callable[[int, int], None]:
+    """For logs: a plain line on stderr when ``every`` seconds have passed since the last, and none for short runs."""
+    began = last = clock()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = clock()
+        if now - last < every:
+            return
+        last = now
+        left = (now - began) * (total - done) / done if done else 0.0
+        print(
+            f"restoring: {done} of {total} steps, {now - began:.0f} s, about {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return report
 
 
 class Teller:

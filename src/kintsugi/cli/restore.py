@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from ..errors import InvalidArgument
 from . import options
 from .app import app
+from .as_json import JsonOption, emit, messages_aside
 
 
 @app.command()
@@ -83,6 +85,10 @@ def restore(
     address: options.Address = None,
     cpus: options.Cpus = 1,
     gpus: options.Gpus = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the result in the terminal, if it can: iTerm2, kitty, sixel.")
+    ] = False,
+    json: JsonOption = False,
     as_worker: options.AsWorker = False,
 ) -> None:
     """Restore a degraded picture, or all pictures of a folder.
@@ -109,8 +115,14 @@ def restore(
     if Path(source).is_dir():
         from .folder import Wanted, restore_folder
 
+        if show:
+            raise InvalidArgument("show", source, "a single picture")
         wanted = Wanted(Path(source), output, recipe, suffix, device, workers or 1, cluster)
-        if restore_folder(wanted, as_worker):
+        with messages_aside(json):
+            failed = restore_folder(wanted, as_worker)
+        if json:
+            emit({"output": output, "failed": failed})
+        if failed:
             raise typer.Exit(1)
         return
     for name, value in (("workers", workers), ("suffix", suffix), ("engine", None if cluster is None else engine)):
@@ -126,4 +138,13 @@ def restore(
     with step_bar() as show:
         cost, notes = picture.restore_ready(ready, recipe, model, method, target, show)
     options.say(*notes)
-    print(f"{output}: {picture.told(cost, target)}")
+    if json:
+        done = {"output": output, "files": ready.files.all, "device": target, "cost": asdict(cost)}
+        emit(done | {"notes": (*ready.notes, *notes), "recipe": asdict(recipe)})
+    else:
+        print(f"{output}: {picture.told(cost, target)}")
+    if show:
+        from .inline import show as show_picture
+
+        if not show_picture(ready.files.compare or ready.files.first):
+            options.say("this terminal shows no pictures; those of iTerm2 and kitty, and with sixel, do")

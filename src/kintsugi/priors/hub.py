@@ -19,7 +19,9 @@ from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
 from ..optional import optional
 
-LARGEST_INDEX = 2**20  # bytes of a model_index.json
+LARGEST_JSON = 2**20  # bytes of an index or a configuration
+# In a configuration: sizes, steps of a schedule, words of a vocabulary; layers of one kind.
+LARGEST_NUMBER, MOST_LAYERS = 10**7, 256
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -59,20 +61,35 @@ def _check_parts(folder: Path) -> None:
     What it may name are classes of diffusers and transformers, and modules of diffusers' own pipelines.
     """
     path = folder / "model_index.json"
-    try:
-        if path.stat().st_size > LARGEST_INDEX:
-            raise ValueError(f"larger than {LARGEST_INDEX} bytes")
-        index = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(index, dict):
-            raise ValueError("expected names and values")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidFile(folder, f"no pipeline of diffusers: its model_index.json cannot be read ({error})") from error
+    if not path.is_file():
+        raise InvalidFile(folder, "no pipeline of diffusers: there is no model_index.json in it")
+    index = _read_json(path)
     if not isinstance(index.get("_class_name"), str):
         raise InvalidFile(path, "a pipeline with code of its own, which is not run")
     for name, part in index.items():
         if isinstance(part, list) and part and part[0] is not None and not _is_library(part[0]):
             problem = f"{name}: a part of {part[0]!r}, whose code is not run; expected diffusers or transformers"
             raise InvalidFile(path, problem)
+    for config in sorted(folder.glob("*/*config.json")):
+        for name, value in _read_json(config).items():
+            # Layers are made, and schedules computed, before anybody sees that the weights are not theirs.
+            most = MOST_LAYERS if "layers" in name or "blocks" in name else LARGEST_NUMBER
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, int) and abs(number) > most:
+                    raise InvalidFile(config, f"{name}: expected at most {most}, got {number}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Names and values. Errors: :class:`InvalidFile`."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"larger than {LARGEST_JSON} bytes")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("expected names and values")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidFile(path, f"cannot be read as JSON ({error})") from error
+    return found
 
 
 def _is_library(name: object) -> bool:

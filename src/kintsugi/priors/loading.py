@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import InvalidArgument, InvalidFile
+from ..errors import InvalidArgument, InvalidFile, KintsugiError
 from ..files import atomic_path
 from . import checkpoint, hub, kdiffusion
 from .base import Prior
@@ -113,7 +113,7 @@ def _find(
         given = own
     path = Path(given)
     if path.is_dir():
-        return _pipeline(hub.hub_pipeline(given, None, None, local_files_only=True, **loading), options)
+        return _pipeline(hub.hub_pipeline(given, None, None, local_files_only=True, **loading), options, given)
     if path.exists() or (path.suffix and not hub.is_hub_name(given) and not hub.is_address(given)):
         return _from_file(path, options)
     if hub.is_address(given):
@@ -121,7 +121,7 @@ def _find(
     if hub.is_hub_name(given):
         if ":" in given:
             return _from_file(hub.hub_file(given, revision, token), options)
-        return _pipeline(hub.hub_pipeline(given, revision, token, **loading), options)
+        return _pipeline(hub.hub_pipeline(given, revision, token, **loading), options, given)
     if os.sep in given:
         raise InvalidFile(path, "no such model file")
     names = ", ".join([*embedded, *KNOWN])
@@ -141,7 +141,7 @@ def _from_known(
         raise InvalidFile(name, what)
     if hub.is_address(known.source):
         return _from_file(hub.download(known.source, known.sha256), options)
-    return _pipeline(hub.hub_pipeline(known.source, revision, token, **loading), options)
+    return _pipeline(hub.hub_pipeline(known.source, revision, token, **loading), options, name)
 
 
 def _from_file(path: Path, options: Mapping[str, Any]) -> Prior:
@@ -235,12 +235,21 @@ def _module(family: str) -> Any:
     return import_module(f".{family}", __package__)
 
 
-def _pipeline(pipe: Any, options: Mapping[str, Any]) -> Prior:
-    """The adapter for a pipeline, by what it is made of."""
+def _pipeline(pipe: Any, options: Mapping[str, Any], given: str) -> Prior:
+    """The adapter for a pipeline, by what it is made of. Errors: :class:`InvalidFile` for one that is damaged."""
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            checkpoint.check_finite(part.state_dict(), given)
     module = ".stable" if hasattr(pipe, "vae") else ".diffusers"
     adapter = import_module(module, __package__).from_pipeline
     _check_options(adapter, options, type(pipe).__name__)
-    return adapter(pipe, **options)
+    try:
+        return adapter(pipe, **options)
+    except KintsugiError:
+        raise
+    except Exception as error:  # configurations that diffusers takes, and that say what cannot be
+        said = f"{type(error).__name__}: {error}"
+        raise InvalidFile(given, f"a pipeline that cannot be used as a prior ({said})") from error
 
 
 def _onnx(path: Path, options: Mapping[str, Any]) -> Prior:

@@ -1,0 +1,52 @@
+"""``kintsugi ui``: the page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .app import app
+
+
+@app.command()
+def ui(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in, whoever they are.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for the first free one from 7860.", min=0, max=65535)] = 0,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(help="A model that visitors may choose, as of 'kintsugi restore'; repeatable [default: photo]."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    max_upload: Annotated[float, typer.Option(help="Largest upload, in MiB.", min=0.1)] = 20,
+    max_megapixels: Annotated[float, typer.Option(help="Largest picture, before and after.", min=0.01)] = 4,
+    queue: Annotated[int, typer.Option(help="Pictures that may wait, of all visitors.", min=1)] = 32,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Open a page in the browser: drop a picture, say what is wrong with it, and see it mended.
+
+    Nothing leaves this machine. One picture is mended at a time; visitors take turns.
+    """
+    from ..optional import optional
+
+    for package in ("gradio", "uvicorn"):
+        optional(package, "ui", "the page")
+    from ..ui.limits import Limits
+    from ..ui.serve import LOCAL, listening, make_app, models, serve
+    from .picture import find_device
+
+    limits = Limits(upload=round(max_upload * 2**20), megapixels=max_megapixels, queue=queue)
+    where = str(find_device(device))
+    priors = models(prior or ["photo"])
+    local = host in ("127.0.0.1", "localhost", "::1")
+    with listening(host, port) as sock:
+        served = make_app(priors, limits, LOCAL if local else (), where)
+        address = f"http://{'127.0.0.1' if local else host}:{sock.getsockname()[1]}"
+        print(f"{address} (Ctrl-C to stop)", flush=True)
+        if browser and local:
+            import webbrowser
+
+            webbrowser.open(address)
+        serve(served, sock)

@@ -149,6 +149,11 @@ def test_restore_as_json_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert shown == [out]
     assert "this terminal shows no pictures" in result.stderr
 
+    result = RUNNER.invoke(app, words)
+    assert result.stdout.startswith(f"{out}: 1 forwards, 0 VJPs, ")
+    assert result.stderr == ""
+    assert shown == [out]  # not shown again
+
 
 def test_a_folder_as_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()

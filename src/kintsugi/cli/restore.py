@@ -135,8 +135,8 @@ def restore(
     method, target = picture.make_method(recipe), picture.find_device(device)
     options.say(*ready.notes)
     model = picture.make_model(recipe)
-    with step_bar() as show:
-        cost, notes = picture.restore_ready(ready, recipe, model, method, target, show)
+    with step_bar() as progress:
+        cost, notes = picture.restore_ready(ready, recipe, model, method, target, progress)
     options.say(*notes)
     if json:
         done = {"output": output, "files": ready.files.all, "device": target, "cost": asdict(cost)}

@@ -80,7 +80,7 @@ def describe_sampler(sampler: Sampler) -> str:
     'kintsugi, texture 1'
     """
     words = [sampler.name]
-    for f in fields(sampler):
+    for f in fields(sampler):  # type: ignore[arg-type]
         default: Any = f.default_factory() if f.default_factory is not MISSING else f.default
         value = getattr(sampler, f.name)
         if value != default:

@@ -103,12 +103,13 @@ def restore(
     if isinstance(prior, LatentPrior) or y.ndim != 4:
         tile = None
     size = batch or _default_batch(problem)
-    fit = wanted = Fit(min(size, len(y) * samples), None, tile)
+    wanted = Fit(min(size, len(y) * samples), None, tile)
+    fit = replace(wanted)
     if limit is not None:
         first = _as_known(prior, next(_parts(problem, 1, 1))[1])
         fit = fit_into(limit, first, prior, method, steps, len(y) * samples, wanted)
         if fit != wanted:
-            notes += (f"to stay within {in_words(limit)}: {fit.told}",)
+            notes += (f"to stay within {in_words(limit)}: {fit.told(wanted)}",)
     size = fit.batch
     seen: Prior = Counted(Fitting(prior, fit), counter)
     groups = 1 if problem.model is None else len(y)
@@ -138,7 +139,7 @@ def restore(
 
             out.append(in_halves(len(keys), fit, draw, y.device))
     if fit.shrunk:
-        notes += (f"memory ran out; went on with {fit.told}",)
+        notes += (f"memory ran out; went on with {fit.told(wanted)}",)
     stacked = torch.cat(out)
     if stored in (torch.float16, torch.bfloat16) and not stacked.is_complex():
         stacked = stacked.to(stored)

@@ -36,13 +36,16 @@ class Fit:
     tile: int | None = None
     shrunk: bool = False
 
-    @property
-    def told(self) -> str:
-        """In words."""
-        words = f"{self.batch} row{'s' * (self.batch > 1)} at a time"
+    def told(self, wanted: Fit | None = None) -> str:
+        """In words, as far as it is not as ``wanted``."""
+        words = []
+        if wanted is None or self.batch != wanted.batch:
+            words.append(f"{_rows(self.batch)} at a time")
         if self.rows is not None and self.rows < self.batch:
-            words += f", {self.rows} of them in the network"
-        return words + ("" if self.tile is None else f", in tiles of {self.tile} pixels")
+            words.append(f"{_rows(self.rows)} at a time in the network")
+        if self.tile is not None and (wanted is None or self.tile != wanted.tile):
+            words.append(f"tiles of {self.tile} pixels")
+        return ", ".join(words)
 
 
 class Fitting(Wrapped):
@@ -137,7 +140,7 @@ def in_halves(count: int, fit: Fit, run: Callable[[range], Tensor], device: torc
             if not ran_out(error) or (len(rows) == 1 and isinstance(error, OutOfMemory)):
                 raise
             if len(rows) == 1:
-                raise OutOfMemory(f"memory ran out on {device} beside the network, with {fit.told}") from error
+                raise OutOfMemory(f"memory ran out on {device} beside the network, with {fit.told()}") from error
         release(device)
         fit.batch, fit.shrunk = len(rows) // 2, True
     return torch.cat(out)
@@ -170,4 +173,8 @@ def smaller_tile(prior: Prior, tile: int | None, z: Tensor) -> int | None:
 
 def _nothing_left(z: Tensor, fit: Fit) -> str:
     size = " x ".join(str(n) for n in z.shape[1:])
-    return f"memory ran out on {z.device}, with signals of {size} ({in_words(z[0].nbytes)} each), {fit.told}"
+    return f"memory ran out on {z.device}, with signals of {size} ({in_words(z[0].nbytes)} each), {fit.told()}"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"

@@ -34,7 +34,7 @@ from .picture import Recipe, find_device, find_match, make_method, make_model, m
 from .progress import Teller
 
 FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # every picture that follows would fail in the same way
-FILES = ("mask", "kernel", "preset")  # options that may be files
+FILES = ("mask", "kernel", "preset", "strength")  # options that may be files
 SHOWN = 20  # failures that are told one by one at the end
 
 

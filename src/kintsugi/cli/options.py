@@ -59,6 +59,54 @@ Preset = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
+_UNCERTAINTY, _CONTROL = "Uncertainty", "What is kept of the original"
+Uncertainty = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MAP.png",
+        help="Write the standard deviation of the samples: white at a quarter of the range from black to white.",
+        rich_help_panel=_UNCERTAINTY,
+    ),
+]
+Invented = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GOLD.png",
+        help="Write the result with white gold where no measurement supports it.",
+        rich_help_panel=_UNCERTAINTY,
+    ),
+]
+Calibrated = Annotated[
+    bool,
+    typer.Option(
+        "--calibrated",
+        help="Scale --uncertainty by what the model's file knows of held-out pictures; see 'kintsugi calibrate'.",
+        rich_help_panel=_UNCERTAINTY,
+    ),
+]
+Strength = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|MASK",
+        help="How strongly to restore: 0 to 1, or a picture, black where the input stays, white where not.",
+        rich_help_panel=_CONTROL,
+    ),
+]
+Blend = Annotated[
+    float, typer.Option(help="The share of the input in the result, 0 to 1.", rich_help_panel=_CONTROL)
+]
+KeepGrain = Annotated[
+    float,
+    typer.Option(help="Add fresh grain up to this share of the original's, 0 to 1.", rich_help_panel=_CONTROL),
+]
+KeepSurface = Annotated[
+    float,
+    typer.Option(
+        help="Keep this share of the original's own surface, 0 to 1: film grain, canvas, paper.",
+        rich_help_panel=_CONTROL,
+    ),
+]
+
 
 def input_path(text: str) -> Path:
     """The file that ``text`` names; ``example:NAME`` is a bundled one."""

@@ -32,15 +32,22 @@ class Files:
     mean: Path | None = None
     std: Path | None = None
     compare: Path | None = None
+    uncertainty: Path | None = None
+    invented: Path | None = None
 
     @property
     def all(self) -> tuple[Path, ...]:
-        return (self.first, *self.samples, *(p for p in (self.mean, self.std, self.compare) if p is not None))
+        return (self.first, *self.samples, *(p for p in (self.mean, *self._shallow) if p is not None))
+
+    @property
+    def _shallow(self) -> tuple[Path | None, ...]:
+        """What has 8 bits whatever the picture has."""
+        return (self.std, self.compare, self.uncertainty, self.invented)
 
     def check(self, bits: int, size: tuple[int, int]) -> None:
         """Check that pictures of ``bits`` and ``size`` (height, width) can be written to all of them."""
         for path in self.all:
-            deep = bits if path not in (self.std, self.compare) else 8
+            deep = bits if path not in self._shallow else 8
             check_output(path, bits=deep, size=size)
 
 

@@ -17,7 +17,7 @@ from ..presets import Match, Place, load_preset
 from ..samplers import Sampler, available_samplers, make_sampler
 from ..samplers.space import as_objects
 from ..tasks import Prepared, Settings, prepare
-from . import options, outputs
+from . import keeping, options, outputs
 
 if TYPE_CHECKING:
     from .. import Cost, Prior, Restoration
@@ -54,6 +54,13 @@ class Recipe:
     windows: bool = False
     compare: bool = False
     max_memory: str | None = None
+    uncertainty: str | None = None
+    invented: str | None = None
+    calibrated: bool = False
+    strength: str | None = None
+    blend: float = 0.0
+    keep_grain: float = 0.0
+    keep_surface: float = 0.0
 
     def arguments(self) -> list[str]:
         """The recipe as options of the command line."""
@@ -81,7 +88,7 @@ class Recipe:
 class Ready:
     """A picture that was read, checked and made a problem of, before any network runs. ``notes`` are for the user.
 
-    ``match``: what the preset of the recipe has for it.
+    ``match``: what the preset of the recipe has for it. ``keep``: what stays of the original.
     """
 
     files: outputs.Files
@@ -89,6 +96,7 @@ class Ready:
     missing: torch.Tensor | None
     notes: tuple[str, ...]
     match: Match | None = None
+    keep: keeping.Keep = keeping.Keep()
 
 
 def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
@@ -96,14 +104,15 @@ def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
 
     Errors: :class:`InvalidFile` for the picture, the mask or the kernel, :class:`InvalidArgument` for the rest.
     """
-    files = outputs.plan(output, recipe.samples, recipe.compare)
-    options.refuse_overwriting([source, recipe.mask, recipe.kernel, recipe.prior], files.all)
+    files = keeping.plan_maps(outputs.plan(output, recipe.samples, recipe.compare), recipe)
+    options.refuse_overwriting([source, recipe.mask, recipe.kernel, recipe.prior, recipe.strength], files.all)
     picture = read_picture(source)
     words = recipe.words((picture.height, picture.width), source if recipe.task == "jpeg" else None)
     prepared = prepare(recipe.task, picture, words)
     files.check(picture.bits, prepared.size)
     match, note = find_match(recipe, words, prepared.problem.noise)
-    return Ready(files, prepared, words.mask, (*picture.notes, *losses(picture, output), *note), match)
+    keep = keeping.make_keep(recipe, prepared, words.mask)
+    return Ready(files, prepared, words.mask, (*picture.notes, *losses(picture, output), *note), match, keep)
 
 
 def find_match(recipe: Recipe, words: Settings, noise: float) -> tuple[Match | None, tuple[str, ...]]:
@@ -125,9 +134,13 @@ def restore_ready(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Cost, tuple[str, ...]]:
     """Restore it, write its files, and say what that cost, with remarks for the user."""
+    chosen = method if ready.match is None else make_method(recipe, ready.match.entry.settings)
+    known = keeping.calibration_for(recipe, model, chosen, ready.prepared)
     result = solve_ready(ready, recipe, model, method, device, progress)
-    outputs.write(ready.files, ready.prepared, result, ready.missing)
-    return result.cost, result.notes
+    keeping.write_maps(ready.files, ready.prepared, result, known)
+    kept = ready.keep.apply(result, ready.prepared, model)
+    outputs.write(ready.files, ready.prepared, kept, ready.missing)
+    return kept.cost, kept.notes + keeping.notes_on(recipe, chosen, known)
 
 
 def solve_ready(

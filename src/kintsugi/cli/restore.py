@@ -77,6 +77,13 @@ def restore(
         str | None,
         typer.Option(help="Work in parts that fit into this, as in 4GiB: of each process, on a GPU of its tensors."),
     ] = None,
+    uncertainty: options.Uncertainty = None,
+    invented: options.Invented = None,
+    calibrated: options.Calibrated = False,
+    strength: options.Strength = None,
+    blend: options.Blend = 0.0,
+    keep_grain: options.KeepGrain = 0.0,
+    keep_surface: options.KeepSurface = 0.0,
     suffix: Annotated[
         str | None, typer.Option(help="Folders: of the files to write, as in .png [default: that of each picture].")
     ] = None,
@@ -109,14 +116,17 @@ def restore(
         task=task, mask=mask, factor=factor, kernel=kernel, noise=noise, boundary=boundary, quality=quality, bits=bits,
         gain=gain, sampler=sampler, preset=preset, steps=steps, texture=texture, settings=tuple(settings or ()),
         samples=samples, seed=seed, prior=prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
-        guidance=guidance, windows=windows, compare=compare, max_memory=max_memory,
+        guidance=guidance, windows=windows, compare=compare, max_memory=max_memory, uncertainty=uncertainty,
+        invented=invented, calibrated=calibrated, strength=strength, blend=blend, keep_grain=keep_grain,
+        keep_surface=keep_surface,
     )  # fmt: skip
     cluster = options.cluster(engine, workers, address, cpus, gpus, device)
     if Path(source).is_dir():
         from .folder import Wanted, restore_folder
 
-        if show:
-            raise InvalidArgument("show", source, "a single picture")
+        for name, asked in (("show", show), ("uncertainty", uncertainty), ("invented", invented)):
+            if asked:
+                raise InvalidArgument(name, source, "a single picture")
         wanted = Wanted(Path(source), output, recipe, suffix, device, workers or 1, cluster)
         with messages_aside(json):
             failed = restore_folder(wanted, as_worker)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -141,14 +140,14 @@ def plan_maps(files: outputs.Files, recipe: Recipe) -> outputs.Files:
     """``files`` with those of the maps. Errors: :class:`InvalidArgument` for one sample, or a bad name."""
     if recipe.calibrated and recipe.uncertainty is None:
         raise InvalidArgument("calibrated", True, "--uncertainty MAP.png, which it scales")
-    for name in ("uncertainty", "invented"):
-        path = getattr(recipe, name)
-        if path is None:
-            continue
-        if recipe.samples < 2:
+    for name, asked in (("uncertainty", recipe.uncertainty), ("invented", recipe.invented)):
+        if asked is not None and recipe.samples < 2:
             raise InvalidArgument("samples", recipe.samples, f"at least 2 for --{name}; 8 or more are better")
-        check_output(path, name=name)
-        files = replace(files, **{name: Path(path)})
+    uncertainty, invented = (
+        None if asked is None else check_output(asked, name=name)
+        for name, asked in (("uncertainty", recipe.uncertainty), ("invented", recipe.invented))
+    )
+    files = replace(files, uncertainty=uncertainty, invented=invented)
     if len(set(files.all)) < len(files.all):
         raise InvalidArgument("output", files.first, "files of different names")
     return files

@@ -92,9 +92,7 @@ Strength = Annotated[
         rich_help_panel=_CONTROL,
     ),
 ]
-Blend = Annotated[
-    float, typer.Option(help="The share of the input in the result, 0 to 1.", rich_help_panel=_CONTROL)
-]
+Blend = Annotated[float, typer.Option(help="The share of the input in the result, 0 to 1.", rich_help_panel=_CONTROL)]
 KeepGrain = Annotated[
     float,
     typer.Option(help="Add fresh grain up to this share of the original's, 0 to 1.", rich_help_panel=_CONTROL),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +66,10 @@ class Recipe:
         """The recipe as options of the command line."""
         renamed = {"settings": "set", "prior_settings": "prior-set"}
         found = []
-        for field in fields(self):
-            value, option = getattr(self, field.name), "--" + renamed.get(field.name, field.name.replace("_", "-"))
+        for each in fields(self):
+            value, option = getattr(self, each.name), "--" + renamed.get(each.name, each.name.replace("_", "-"))
             if isinstance(value, tuple):
-                found += [f"{option}={each}" for each in value]
+                found += [f"{option}={part}" for part in value]
             elif value is True:
                 found.append(option)
             elif value is not None and value is not False:
@@ -96,7 +96,7 @@ class Ready:
     missing: torch.Tensor | None
     notes: tuple[str, ...]
     match: Match | None = None
-    keep: keeping.Keep = keeping.Keep()
+    keep: keeping.Keep = field(default_factory=keeping.Keep)
 
 
 def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:

@@ -23,7 +23,7 @@ from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.priors.base import Prior
 from kintsugi.priors.network import NetworkPrior, load_model
 from kintsugi.priors.unet import UNet, UNetConfig
-from kintsugi.training import loop
+from kintsugi.training import loop, material
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.data import (
     Crops,
@@ -58,7 +58,7 @@ def set_stage(patch: pytest.MonkeyPatch) -> None:
     """On the CPU, also where there is a GPU: sums there are in no fixed order, and runs are compared bit by bit. And
     with a small measurement of the spectrum at the end of each run, which would take most of the time."""
     patch.setenv("ACCELERATE_USE_CPU", "true")
-    patch.setattr(loop, "spectrum_crops", partial(spectrum_crops, count=2, size=16))
+    patch.setattr(material, "spectrum_crops", partial(spectrum_crops, count=2, size=16))
 
 
 @pytest.fixture(autouse=True)
@@ -429,7 +429,7 @@ def test_each_process_sees_crops_of_its_own(pictures: Path) -> None:
             return torch.tensor(index)
 
     crops = Indices(find_images(pictures), config)
-    seen = [[batch.tolist() for batch in loop._batches(crops, 2, 2, rank)] for rank in (0, 1)]
+    seen = [[batch.tolist() for batch in loop._batches(crops, crops.config, 2, 2, rank)] for rank in (0, 1)]
     assert seen == [[[8, 9], [12, 13]], [[10, 11], [14, 15]]]
 
 

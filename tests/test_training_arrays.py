@@ -19,7 +19,7 @@ from kintsugi.errors import InvalidFile
 from kintsugi.priors.base import Prior
 from kintsugi.priors.network import load_model
 from kintsugi.priors.unet import UNetConfig
-from kintsugi.training import loop
+from kintsugi.training import loop, material
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.data import (
     Crops,
@@ -54,7 +54,7 @@ TINY = TrainConfig(
 @pytest.fixture(autouse=True)
 def _stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setattr(loop, "spectrum_crops", partial(spectrum_crops, count=2, size=16))
+    monkeypatch.setattr(material, "spectrum_crops", partial(spectrum_crops, count=2, size=16))
     AcceleratorState._reset_state(reset_partial_state=True)
 
 

@@ -20,7 +20,7 @@ from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.paths import FlowMatching
 from kintsugi.priors.network import load_model
 from kintsugi.priors.unet import UNetConfig
-from kintsugi.training import loop
+from kintsugi.training import loop, material
 from kintsugi.training.augment import Augmentation, draw_labels
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.data import Crops, find_images, spectrum_crops, to_signal, validation_crops
@@ -41,7 +41,7 @@ WIDE = replace(TINY, shift=0.25, zoom=math.log(2), angle=90.0, colour=0.5)
 @pytest.fixture(autouse=True)
 def _stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setattr(loop, "spectrum_crops", partial(spectrum_crops, count=2))
+    monkeypatch.setattr(material, "spectrum_crops", partial(spectrum_crops, count=2))
     AcceleratorState._reset_state(reset_partial_state=True)
 
 

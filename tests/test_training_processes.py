@@ -29,9 +29,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from kintsugi.training import loop
+from kintsugi.training import loop, material
 from test_training_processes import CONFIG
-loop.spectrum_crops = partial(loop.spectrum_crops, count=1)
+material.spectrum_crops = partial(material.spectrum_crops, count=1)
 pictures, output = sys.argv[1], Path(sys.argv[3])
 loop.train(pictures, output / "straight", CONFIG)
 loop.train(pictures, output / "resumed", replace(CONFIG, steps=2))

@@ -17,7 +17,9 @@ from .app import app
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(help="A folder of pictures or arrays, searched with its subfolders.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of pictures, arrays or sounds, searched with its subfolders.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the model, checkpoint and log.")],
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
     batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
@@ -52,6 +54,10 @@ def train(
     attention: Annotated[
         str | None, typer.Option(help="Levels with self-attention, counted from 0, as in 2,3; needs --size.")
     ] = None,
+    frame: Annotated[
+        int | None,
+        typer.Option(help="Sounds instead of pictures, in frames of so many samples, as in 512.", min=2),
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of activations that training drops.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", min=0)] = None,
     start_from: Annotated[
@@ -64,7 +70,7 @@ def train(
     """Train a model on a folder of pictures, or go on with an interrupted run.
 
     Instead of pictures there may be .npy files: arrays of floats (channels, height, width) in [-1, 1], all with the
-    same number of channels.
+    same number of channels. With --frame it is sounds (WAV, FLAC, OGG, MP3), made mono and resampled to 16 kHz.
 
     A run whose output folder holds a checkpoint continues from it, at the exact step. Options that are not given have
     the defaults of TrainConfig. Ctrl-C finishes the step, saves and stops.
@@ -79,7 +85,7 @@ def train(
         name: _integers(name, text, least)
         for name, text, least in (("widths", widths, 1), ("blocks", blocks, 1), ("attention", attention, 0))
         if text is not None
-    } | {name: value for name, value in (("size", size), ("dropout", dropout)) if value is not None}
+    } | {name: value for name, value in (("size", size), ("dropout", dropout), ("frame", frame)) if value is not None}
     config = _config({k: v for k, v in given.items() if v is not None}, net, settings or [])
     try:
         import accelerate  # noqa: F401
@@ -160,6 +166,8 @@ def _config(given: dict[str, Any], net: dict[str, Any], pairs: list[str]) -> Any
     if unknown:
         raise InvalidArgument("set", unknown[0], f"one of {', '.join(sorted(known))}")
     try:
+        if "frame" in net:
+            return TrainConfig.for_sounds(UNetConfig(channels=1, **net), **given | extra)
         return TrainConfig(**given | extra, net=UNetConfig(**net))
     except TypeError as error:  # a value of another type, which no comparison accepts
         raise InvalidArgument("set", " ".join(pairs), f"values of the fields' types ({error})") from error

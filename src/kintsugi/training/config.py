@@ -33,6 +33,9 @@ class TrainConfig:
     which each change of ``augment.py`` is made, of at most ``shift`` (of the side), ``zoom`` (log of the factor),
     ``angle`` (degrees) and ``colour``.
 
+    rate, pitch, quietest, mixed: of sounds, which a network with ``frame`` is trained on: see ``sounds.py``. Of the
+    settings above they know ``crop``, in samples, and ``oversample``. :meth:`for_sounds` has defaults that suit them.
+
     objective: what is trained, a "denoising" network (EDM) or the velocity of a "flow" on the straight path; both see
     the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
 
@@ -63,6 +66,10 @@ class TrainConfig:
     zoom: float = 0.1
     angle: float = 6.0
     colour: float = 0.15
+    rate: int = 16_000
+    pitch: float = 3.0
+    quietest: float = 0.1
+    mixed: float = 0.25
     objective: Objective = "denoising"
     cooldown: int | None = None
     eta_range: tuple[float, float] = (0.004, 80.0)
@@ -82,8 +89,11 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, getattr(self, name), "an integer of at least 1")
         for name in ("crop", "size"):
-            if (getattr(self, name) or 0) % self.net.multiple:
-                raise InvalidArgument(name, getattr(self, name), f"a multiple of {self.net.multiple}, for this network")
+            value = getattr(self, name) or 0
+            if value and self.net.padded((value,)) != (value,):
+                least = self.net.padded((1,))[0]
+                expected = f"{least}, or more by a multiple of {self.net.multiple}, for this network"
+                raise InvalidArgument(name, value, expected)
         if self.size is not None and self.size < 1:
             raise InvalidArgument("size", self.size, "an integer of at least 1, or none for crops")
         if self.net.attention and self.size is None:
@@ -103,13 +113,19 @@ class TrainConfig:
         for name in ("lr", "clip", "data_variance"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(name, getattr(self, name), "a positive number")
-        for name in ("grey_share", "focus_share", "ema", "augment", "synthetic"):
+        for name in ("grey_share", "focus_share", "ema", "augment", "synthetic", "mixed"):
             if not 0 <= (getattr(self, name) or 0.0) <= 1:
                 raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
         if not 0 <= self.shift <= 0.5:
             raise InvalidArgument("shift", self.shift, "a share of the side from 0 to a half")
         if not 0 < self.min_scale <= 1:
             raise InvalidArgument("min_scale", self.min_scale, "a number above 0 and at most 1")
+        if self.rate < 1:
+            raise InvalidArgument("rate", self.rate, "a sampling rate of at least 1 Hz")
+        if not 0 <= self.pitch <= 12:
+            raise InvalidArgument("pitch", self.pitch, "a number of semitones from 0 to 12")
+        if not 0 < self.quietest <= 1:
+            raise InvalidArgument("quietest", self.quietest, "a factor above 0 and at most 1")
         if not 1 <= self.max_scale <= 8:
             raise InvalidArgument("max_scale", self.max_scale, "a number from 1 to 8")
         if not self.validation_levels or not min(self.validation_levels) > 0:
@@ -120,6 +136,20 @@ class TrainConfig:
             low, high = getattr(self, name)
             if not 0 < low < high:
                 raise InvalidArgument(name, (low, high), "two noise levels, 0 < low < high")
+
+    @classmethod
+    def for_sounds(cls, net: UNetConfig, **settings: Any) -> TrainConfig:
+        """The settings of a run on sounds, with defaults for them where ``settings`` say nothing.
+
+        Pieces of about a second, and noise levels around what recordings have, 0.0005 being the rounding of 11 bits;
+        a variance as of music that was brought to its full level.
+        """
+        second = net.padded((round(0.95 * settings.get("rate", cls.rate)),))[0]
+        defaults: dict[str, Any] = {
+            "crop": second, "batch": 8, "data_variance": 0.036, "eta_range": (5e-4, 20.0), "focus": (0.005, 0.5),
+            "validation_levels": (0.002, 0.01, 0.05, 0.2, 1.0),
+        }  # fmt: skip
+        return cls(**defaults | settings, net=net)
 
     @property
     def side(self) -> int:

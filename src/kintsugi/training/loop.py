@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InvalidArgument
 from ..priors.network import NetworkPrior, load_model, save_model
 from ..priors.unet import Block, UNet, UNetConfig
 from .augment import draw_labels
-from .config import LABELS, TrainConfig
-from .data import ARRAYS, Crops, count_channels, find_images, spectrum_crops, split, validation_crops
+from .config import TrainConfig
 from .interrupt import Interrupt
 from .loss import DenoisingLoss, draw_levels
+from .material import open_material
 from .spectrum import measure_spectrum
 from .state import Log, Report, State, one_line
 
@@ -41,11 +41,11 @@ def train(
     report: Report | None = None,
     card: dict[str, Any] | None = None,
 ) -> NetworkPrior:
-    """Train a network on the images below ``folder``; returns the moving average of the weights as a prior.
+    """Train a network on the images or sounds below ``folder``; returns the moving average of the weights as a prior.
 
     Arrays ``(C, H, W)`` of floats in [-1, 1], as ``.npy`` files, serve as well as images. The network has as many
     channels as the data, whatever ``config.net.channels`` says, the size of ``config.size``, and labels if pictures
-    are augmented.
+    are augmented. A network with a ``frame`` is trained on the sounds of the folder.
 
     ``output`` is a folder: ``checkpoint.pt`` (to resume), ``log.jsonl`` (a line every ``report`` and validation),
     ``model.safetensors`` (float16, renewed at each validation, and at the end with the measured spectrum of its
@@ -64,13 +64,7 @@ def train(
     config = config or TrainConfig()
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    files = find_images(folder)
-    labels = LABELS if config.augment else 0
-    net_config = replace(config.net, channels=count_channels(files), size=config.size, labels=labels)
-    config = replace(config, net=net_config)
-    _check_augmentation(files, config)
-    train_files, held_out = split(files, config.validation_share)
-    crops = Crops(train_files, config)
+    config, material = open_material(folder, config)
     try:
         accelerator = Accelerator(mixed_precision=config.mixed_precision)
     except ValueError as error:
@@ -93,14 +87,12 @@ def train(
     start = state.load()
     model, optimizer = accelerator.prepare(loss, optimizer)
     state.optimizer = optimizer
-    # Read now what is needed only at the end: a broken file must not be found after hours of training.
-    held_out_crops, to_measure = validation_crops(held_out, config), spectrum_crops(held_out, config)
     log = Log(output / "log.jsonl", start, report, accelerator.is_main_process)
 
     ranks, rank = accelerator.num_processes, accelerator.process_index
 
     def losses(step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
-        x0 = batch.to(accelerator.device, memory_format=torch.channels_last)
+        x0 = batch.to(accelerator.device)
         generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank)
         eta = draw_levels(len(x0), config, generator).to(x0)
         noise = torch.randn(x0.shape, generator=generator).to(x0)
@@ -111,15 +103,17 @@ def train(
             return model(x0, noise, eta, None if told is None else told.to(x0))
 
     if report is not None and start < config.steps:
-        batch = torch.stack([crops[i] for i in _indices(start, config, ranks, rank)])
+        batch = torch.stack([material.crops[i] for i in _indices(start, config, ranks, rank)])
         seconds = seconds_of(lambda: accelerator.backward(losses(start, batch)[0]))
         if accelerator.is_main_process:
-            seen_of_each = config.steps * config.batch * ranks / len(train_files)
-            report({"step": start, "expected": seconds, "left": config.steps - start, "pictures": len(train_files),
-                    "held_out": len(held_out), "passes": seen_of_each})  # fmt: skip
+            seen_of_each = config.steps * config.batch * ranks / material.files
+            report({"step": start, "expected": seconds, "left": config.steps - start, "pictures": material.files,
+                    "held_out": material.held_out, "passes": seen_of_each})  # fmt: skip
     began, (running, seen) = time.perf_counter(), state.running
     with Interrupt() as interrupt:
-        for step, batch in zip(range(start, config.steps), _batches(crops, start, ranks, rank), strict=False):
+        for step, batch in zip(
+            range(start, config.steps), _batches(material.crops, config, start, ranks, rank), strict=False
+        ):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config) * group["scale"]
             optimizer.zero_grad(set_to_none=True)
@@ -141,7 +135,7 @@ def train(
                 running, seen = 0.0, 0
                 if done % config.validate_every == 0 and not last:
                     prior = as_prior(average.module, config, card, done)
-                    scores = validate(prior.to(accelerator.device), held_out_crops, config)
+                    scores = validate(prior.to(accelerator.device), material.validation, config)
                     prior.card["validation"] = scores
                     log.write({"step": done, "validation": scores})
                     _save(prior, output, log.is_best(done))
@@ -153,14 +147,14 @@ def train(
     end = max(start, config.steps)  # a run that is asked for fewer steps than it has taken ends where it is
     prior = as_prior(average.module, config, card, end)
     if accelerator.is_main_process:
-        prior.card["validation"] = validate(prior.to(accelerator.device), held_out_crops, config)
+        prior.card["validation"] = validate(prior.to(accelerator.device), material.validation, config)
         if not log.holds(end, "validation"):
             log.write({"step": end, "validation": prior.card["validation"]})
-        prior.spectrum = measure_spectrum(prior, to_measure)
+        prior.spectrum = measure_spectrum(prior, material.to_measure)
         _save(prior.cpu(), output, log.is_best(end))
         best = load_model(output / "best.safetensors")
         if best.spectrum is None:
-            best.spectrum = measure_spectrum(best.to(accelerator.device), to_measure)
+            best.spectrum = measure_spectrum(best.to(accelerator.device), material.to_measure)
             save_model(best.cpu(), output / "best.safetensors")
     return prior.cpu()
 
@@ -235,18 +229,18 @@ def validate(prior: NetworkPrior, crops: Tensor, config: TrainConfig) -> dict[st
         for x0 in crops.split(8):
             z = (x0 + level * torch.randn(x0.shape, generator=generator)).to(device)
             out = prior.denoise(z, torch.full((len(x0),), level, device=device)).clamp(-1, 1)
-            mse = (out.cpu() - x0).square().mean(dim=(1, 2, 3))
+            mse = (out.cpu() - x0).square().flatten(1).mean(1)
             psnr.append(10 * torch.log10(4 / mse))
         scores[f"{level:.4g}"] = round(float(torch.cat(psnr).mean()), 3)
     return scores
 
 
-def _batches(crops: Crops, start: int, ranks: int, rank: int) -> Iterator[Tensor]:
+def _batches(crops: Dataset[Tensor], config: TrainConfig, start: int, ranks: int, rank: int) -> Iterator[Tensor]:
     """The batches of this process from step ``start`` on; crop ``index`` is seen once, by one process."""
 
     def indices() -> Iterator[list[int]]:
-        for step in range(start, crops.config.steps):
-            yield list(_indices(step, crops.config, ranks, rank))
+        for step in range(start, config.steps):
+            yield list(_indices(step, config, ranks, rank))
 
     loader: DataLoader[Tensor] = DataLoader(crops, batch_sampler=_Sampler(indices))
     return iter(loader)
@@ -256,12 +250,6 @@ def _indices(step: int, config: TrainConfig, ranks: int, rank: int) -> range:
     """The crops that process ``rank`` sees in a step."""
     first = (step * ranks + rank) * config.batch
     return range(first, first + config.batch)
-
-
-def _check_augmentation(files: Sequence[Path], config: TrainConfig) -> None:
-    arrays = [path for path in files if path.suffix.lower() == ARRAYS]
-    if config.augment and arrays:
-        raise InvalidArgument("augment", config.augment, f"0 for arrays such as {arrays[0].name}")
 
 
 class _Sampler(torch.utils.data.Sampler[list[int]]):

@@ -66,9 +66,9 @@ class DenoisingLoss(nn.Module):
         ``labels`` (B, n) say how the pictures were augmented.
         """
         c_skip, c_out, c_in, c_noise = preconditioning(eta, self.data_variance, x0, self.prediction)
-        z = x0 + eta.view(-1, 1, 1, 1) * noise
+        z = x0 + eta.view(-1, *(1,) * (x0.ndim - 1)) * noise
         target = (x0 - c_skip * z) / c_out
         told = () if labels is None else (labels,)
-        per_sample = (self.net(c_in * z, c_noise, *told).float() - target).square().mean(dim=(1, 2, 3))
+        per_sample = (self.net(c_in * z, c_noise, *told).float() - target).square().flatten(1).mean(1)
         u = self.weight(eta)
         return (per_sample / u.exp() + u).mean(), per_sample.detach()

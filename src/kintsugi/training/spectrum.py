@@ -27,15 +27,17 @@ def measure_spectrum(
     high: float = 80.0,
     seed: int = 0,
 ) -> ErrorSpectrum:
-    """The error spectrum of ``prior`` on clean ``crops`` (N, C, H, W) in [-1, 1], at levels ``low`` to ``high``."""
-    size = crops.shape[-2:]
+    """The error spectrum of ``prior`` on clean ``crops`` (N, C, *S) in [-1, 1], at levels ``low`` to ``high``."""
+    size = crops.shape[2:]
     radius = frequency_radius(size, half=False, like=crops).flatten().double()
-    edges = torch.logspace(float(np.log10(0.5 / min(size))), float(np.log10(0.7072)), bins, dtype=torch.float64)
+    lowest, highest = max(0.5 / min(size), 5e-4), 0.5 * len(size) ** 0.5 + 1e-4
+    edges = torch.logspace(float(np.log10(lowest)), float(np.log10(highest)), bins, dtype=torch.float64)
     _, which = torch.unique(torch.bucketize(radius, edges, right=True), return_inverse=True)  # empty bins drop out
     counts = torch.bincount(which)
     bins = len(counts)
     centres = torch.zeros(bins, dtype=torch.float64).index_add_(0, which, radius) / counts
-    window = torch.outer(*(torch.hann_window(n, periodic=False, dtype=crops.dtype) for n in size))
+    axes = torch.meshgrid(*(torch.hann_window(n, periodic=False, dtype=crops.dtype) for n in size), indexing="ij")
+    window = torch.stack(axes).prod(0)
     window = window / window.square().mean().sqrt()
     etas = torch.logspace(float(np.log10(low)), float(np.log10(high)), levels, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
@@ -52,8 +54,8 @@ def measure_spectrum(
 def _binned_power(error: Tensor, which: Tensor, counts: Tensor) -> Tensor:
     """Summed over images: mean power (bins, 2) of luma and of one chroma direction."""
     channels = error.shape[1]
-    transform = torch.fft.fft2(error.double())
-    pixels = error.shape[-1] * error.shape[-2]
+    transform = torch.fft.fftn(error.double(), dim=tuple(range(2, error.ndim)))
+    pixels = error[0, 0].numel()
     luma = transform.sum(1).abs().square() / channels / pixels
     total = transform.abs().square().sum(1) / pixels
     chroma = (total - luma) / max(1, channels - 1) if channels > 1 else luma

@@ -148,7 +148,7 @@ def test_load_16_bit_png(tmp_path: Path) -> None:
 def test_load_npy(tmp_path: Path, dtype: type) -> None:
     values = np.array([[0, 1, 3], [4, 2, 0]]).astype(dtype)
     np.save(tmp_path / "k.npy", values)
-    assert np.allclose(load_kernel(tmp_path / "k.npy").numpy(), values / values.sum(dtype=float))
+    assert np.allclose(load_kernel(tmp_path / "k.npy").numpy(), values.astype(float) / values.sum(dtype=float))
 
 
 def npy(values: object) -> bytes:

@@ -59,7 +59,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "remove_config_comments": True,
     "min_reported_time": 0,
-    "plot_gallery": "True",
+    "show_signature": False,
 }
 
 html_theme = "furo"

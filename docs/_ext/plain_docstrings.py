@@ -1,8 +1,8 @@
 """Docstrings of this library as reStructuredText, for Sphinx.
 
-They are written to be read in an editor: ``inline code`` and roles as in reStructuredText, tables and indented formulas
-as in Markdown, stars and bars as in mathematics, and sections ``Parameters`` and ``Attributes`` of lines ``name: text``.
-This translates them, line by line, and knows nothing of Sphinx but the hook at the end.
+They are written to be read in an editor: ``inline code`` and roles as in reStructuredText, tables and indented
+formulas as in Markdown, stars and bars as in mathematics, and sections ``Parameters`` and ``Attributes`` of lines
+``name: text``. This translates them, line by line, and knows nothing of Sphinx but the hook at the end.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ import kintsugi
 from kintsugi.images import read_mask, read_picture
 from kintsugi.operators import Mask
 
-photo = read_picture(kintsugi.data_path("parrots")).pixels[:, 200:328, 260:420]
-missing = read_mask(kintsugi.data_path("parrots-mask"))[:, 200:328, 260:420]
-photo.shape, f"{missing.float().mean():.0%} missing"
+damaged = read_picture(kintsugi.data_path("parrots")).pixels[:, 60:220, 300:500]
+missing = read_mask(kintsugi.data_path("parrots-mask"))[:, 60:220, 300:500]
+damaged.shape, f"{missing.float().mean():.0%} missing"
 
 # %%
 # A problem
@@ -32,8 +32,8 @@ photo.shape, f"{missing.float().mean():.0%} missing"
 # What was measured, how, and with how much noise: ``y = A(x) + noise``. Here A keeps the known pixels. That is all that
 # the library is told; nothing is trained for it.
 
-operator = Mask(~missing, photo.shape)
-problem = kintsugi.Problem(operator(photo[None]), operator)
+operator = Mask(~missing, damaged.shape)
+problem = kintsugi.Problem(operator(damaged[None]), operator)
 
 # %%
 # A restoration
@@ -49,7 +49,7 @@ result.cost
 # %%
 def show(*pictures: tuple[str, torch.Tensor]) -> None:
     """Pictures beside each other."""
-    figure, axes = plt.subplots(1, len(pictures), figsize=(3 * len(pictures), 2.9), layout="constrained")
+    _, axes = plt.subplots(1, len(pictures), figsize=(3 * len(pictures), 2.9), layout="constrained")
     for axis, (title, picture) in zip(axes, pictures, strict=True):
         axis.imshow((picture.clamp(-1, 1) / 2 + 0.5).permute(1, 2, 0))
         axis.set_title(title, fontsize=10)
@@ -57,7 +57,7 @@ def show(*pictures: tuple[str, torch.Tensor]) -> None:
 
 
 gold = torch.tensor([0.72, 0.3, -0.74]).view(3, 1, 1)
-show(("what came", torch.where(missing, gold, photo)), ("restored", restored), ("the truth", photo))
+show(("what came", damaged), ("its holes", torch.where(missing, gold, damaged)), ("restored", restored))
 
 # %%
 # What was measured stays as it was; the largest difference, of a range of 2:
@@ -73,10 +73,11 @@ float((operator(restored[None]) - problem.y).abs().max())
 
 from kintsugi.operators import Bicubic
 
+photo = read_picture(kintsugi.data_path("lighthouse")).pixels[..., 8:120, 40:168]
 shrink = Bicubic(photo.shape, 4)
-small = shrink(shrink.extend(photo[None]))
-textures = {t: kintsugi.restore(kintsugi.Problem(small, shrink), texture=t).samples[0, 0] for t in (0.0, 0.5, 1.0)}
-show(("what came", small[0]), *((f"texture {t:g}", x) for t, x in textures.items()))
+enlarge = kintsugi.Problem(shrink(shrink.extend(photo[None])), shrink)
+likeliest, textured = (kintsugi.restore(enlarge, texture=texture).samples[0, 0] for texture in (0.0, 1.0))
+show(("what came", enlarge.y[0]), ("texture 0", likeliest), ("texture 1", textured), ("the truth", photo))
 
 # %%
 # Next: :doc:`2_own_image`, or :doc:`7_uncertainty`: which part of it is real?

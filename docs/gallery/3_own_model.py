@@ -16,6 +16,7 @@ known covariance, for which the best denoiser, noise predictor and velocity are 
 #
 # For covariance C and ``z = x + eta e``, the mean of x given z is ``C (C + eta^2)^{-1} z``.
 
+import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
@@ -109,3 +110,15 @@ for sampler in ("kintsugi", "ddrm", "mmps"):
         for name, prior in (("denoiser", as_denoiser), ("noise", as_noise), ("velocity", as_flow))
     }
     print(f"{sampler:10}", *(f"{name} {float((m - exact).square().mean().sqrt()):.3f}  " for name, m in drawn.items()))
+
+# %%
+# The exact posterior mean, and samples of the velocity network at texture 1:
+
+drawn = kintsugi.restore(problem, as_flow, texture=1.0, steps=20, samples=16, tile=None)
+figure, axis = plt.subplots(figsize=(9, 3), layout="constrained")
+axis.plot(drawn.samples[0, :, 0].T, color="goldenrod", alpha=0.35, lw=0.8)
+axis.plot(exact[0, 0], color="black", label="exact posterior mean")
+axis.plot(torch.arange(n)[keep], problem.y[0, 0, keep], "o", label="measured")
+axis.plot(truth[0], ":", label="truth")
+axis.legend(fontsize=8)
+axis.set_xlim(0, n - 1)

@@ -64,5 +64,5 @@ for part in torch.arange(len(order)).tensor_split(5):
 
 # %%
 # The order is right, and the size is not: here the error is up to twice the spread. So read the map as "more certain
-# here than there", not as a probability. One photograph proves nothing, and a spread is only as good as the model and the method: against posteriors that are
-# known exactly, :doc:`/oracles` has the spread of every method.
+# here than there", not as a probability. One photograph proves nothing, and a spread is only as good as the model and
+# the method: against posteriors that are known exactly, :doc:`/oracles` has the spread of every method.

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kintsugi.bench import load_suite, plan, run
+from kintsugi.bench.reading import read_rows
 from kintsugi.bench.report import report
 
 folder = TemporaryDirectory()
@@ -50,10 +51,24 @@ rows, again
 # What it found
 # -------------
 #
-# Rows are Parquet files that hold everything that decided them; ``report`` writes a page and a text with intervals,
-# plots and settings.
+# Rows are Parquet files that hold everything that decided them.
+
+import matplotlib.pyplot as plt
 
 assert (rows, again) == (6, 0)
+found = read_rows(run_folder)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+for axis, name, right in zip(axes, ("mean", "spread"), (0, 1), strict=True):
+    for sampler in sorted({row["sampler"] for row in found}):
+        points = sorted((row["steps"], row[f"metric.{name}"]) for row in found if row["sampler"] == sampler)
+        axis.plot(*zip(*points, strict=True), "o-", label=sampler)
+    axis.axhline(right, color="grey", ls="--", lw=0.8)
+    axis.set(xlabel="steps", title=f"{name} ({right} is right)", xticks=(5, 20))
+axes[0].legend(fontsize=8)
+
+# %%
+# ``report`` writes a page of HTML and a text, with intervals, costs and settings; a part of the text:
+
 page, text = report(run_folder)
-print(text.read_text()[:1500])
+print(text.read_text().partition("## gaussian")[2][:1100])
 folder.cleanup()

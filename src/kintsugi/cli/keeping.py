@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..control import baseline, measure_grain, mix, noise_residual, surface
 from ..control.grain import Grain, blur_known
-from ..control.spectra import side_for
 from ..errors import InvalidArgument
 from ..images import Picture, check_output, read_picture, write_picture
 from ..images.noise import noise_level
@@ -108,7 +107,8 @@ def make_keep(recipe: Recipe, prepared: Prepared, missing: Tensor | None) -> Kee
     same = prepared.size == (picture.height, picture.width)
     if recipe.keep_surface and not same:
         raise InvalidArgument("keep_surface", recipe.keep_surface, "0 where the size changes; --keep-grain adapts")
-    side_for((picture.height, picture.width))  # large enough
+    # Whether there is room to measure it.
+    measure_grain(picture.colour(), None if missing is None else blur_known(~missing, BESIDE_HOLES))
     noise = options.parse_noise(recipe.noise)
     eta = 2 * noise_level(picture, "auto" if noise is None else noise, missing=missing)
     return Keep(strength, recipe.keep_grain, recipe.keep_surface, max(eta, 1e-3), recipe.seed, missing)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InvalidArgument
+from ..optional import no_telemetry
 from ..priors.network import NetworkPrior, load_model, save_model
 from ..priors.unet import Block, UNet, UNetConfig
 from .augment import draw_labels
@@ -58,6 +59,7 @@ def train(
     gradients of a step were measured to take here, ``left``, how many steps there are, ``pictures`` and ``held_out``,
     how many images are trained on and not, and ``passes``, how often the whole run sees each of them.
     """
+    no_telemetry()
     from accelerate import Accelerator
     from accelerate.utils import set_seed
 

@@ -109,8 +109,8 @@ assert many.sliced < 0.35 < distances["ddnm", 100].sliced
 # And on a photograph
 # -------------------
 #
-# The same object restores pictures; ``register`` is not needed. Its samples have texture, so their mean is the better
-# guess of the truth and a single one the livelier picture.
+# The same object restores pictures; it need not be registered anywhere. Its samples have texture, so their mean is the
+# better guess of the truth and a single one the livelier picture.
 
 import matplotlib.pyplot as plt
 

@@ -7,10 +7,9 @@ posterior that is known exactly.
 
 The method is *split Gibbs by levels*: at each noise level a clean signal is drawn from an approximation of
 ``p(x | z, y)``, and noise is added for the next level. With ``p(x | z)`` taken as ``N(D(z), r^2 I)``,
-``r^2 = v eta^2 / (v + eta^2)`` and v the variance of the data, a draw is a perturbed solution,
+``r^2 = v eta^2 / (v + eta^2)`` and v the variance of the data, a draw is a perturbed solution::
 
-.. math:: x = \\tilde x + r^2 A^T (r^2 A A^T + \\sigma^2 I)^{-1} (\\tilde y - A \\tilde x),
-          \\qquad \\tilde x \\sim N(D, r^2 I), \\quad \\tilde y \\sim N(y, \\sigma^2 I).
+    x = x~ + r^2 A^T (r^2 A A^T + sigma^2 I)^{-1} (y~ - A x~),    x~ from N(D, r^2 I),    y~ from N(y, sigma^2 I)
 """
 
 # %%

@@ -117,7 +117,7 @@ CASES: dict[str, Callable[[], LinearOperator]] = {
     "function, real to complex": lambda: FromFunction(lambda x: torch.fft.rfft(x)[..., 1:], (1, 9)),
     "function, complex to real": lambda: FromFunction(lambda x: (x * (1 - 2j)).real, (1, 9), in_complex=True),
     "module": lambda: FromFunction(conv(), (2, 5, 6)),
-    "sparse matrix": lambda: FromSciPy(scipy.sparse.random(20, 30, 0.3, rng=0, format="csr"), (2, 3, 5), (1, 4, 5)),
+    "sparse matrix": lambda: FromSciPy(scipy.sparse.random(20, 30, 0.3, "csr", None, 0), (2, 3, 5), (1, 4, 5)),
     "complex matrix": lambda: FromSciPy(randn(8, 12, dtype=torch.complex128).numpy(), (3, 4)),
     "deepinv": lambda: FromDeepinv(Deepinv(randn(5, 8)), (1, 8)),
 }
@@ -611,7 +611,7 @@ def test_a_wrong_adjoint_is_refused() -> None:
 
 
 def test_scipy_kinds() -> None:
-    matrix = scipy.sparse.random(6, 12, 0.5, rng=1)
+    matrix = scipy.sparse.random(6, 12, 0.5, "coo", None, 1)
     x = randn(2, 1, 12)
     for kind in (matrix, matrix.tocsr(), matrix.toarray(), scipy.sparse.linalg.aslinearoperator(matrix)):
         assert torch.allclose(FromSciPy(kind, (1, 12))(x), torch.from_numpy(x.numpy() @ matrix.toarray().T))

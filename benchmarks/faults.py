@@ -101,7 +101,7 @@ def again(door: str, case: Path) -> None:
 
 def _known(wanted: str | None = None) -> dict[str, str]:
     """The module of every door. Ends the command where there is none of the name that is ``wanted``."""
-    known = {name: module for module in modules() for name in doors(module)}
+    known = modules()
     if wanted is not None and wanted not in known:
         raise typer.BadParameter(f"{wanted!r}; one of {', '.join(known)}")
     return known

@@ -111,6 +111,8 @@ def act(case: dict[str, Any], folder: Path) -> None:
         raise Broken(f"files changed or made outside of the output, or half-written: {changed | new | half}")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise Broken(f"{type(result.exception).__name__}: {result.exception}") from result.exception
+    if not (result.stdout + result.stderr).replace("\n", "").isprintable():
+        raise Broken(f"a terminal would obey {result.stdout[-500:]!r} {result.stderr[-500:]!r}")
     said = [line for line in result.stderr.splitlines() if not line.startswith(("note: ", "failed: "))]
     if result.exit_code in (0, 1):
         if result.exit_code == 0 and any(c == GOOD_PICTURE for n, c in case["files"].items() if n == "a.png"):

@@ -128,6 +128,6 @@ def door(name: str, good: dict[str, Any], act: Callable[[bytes, Path], None]) ->
 SUITES = door("suites", SUITE, suite)
 PLANS = door("plans", PLAN, plan)
 PRESETS = door("presets", PRESET, preset)
-DOORS = (PRESETS,)  # test_faults_suites.py has those of suites and plans
+DOORS = (SUITES, PLANS, PRESETS)  # test_faults_suites.py has the tests of suites and plans
 
 test_presets = passes(PRESETS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -229,4 +229,4 @@ def say(*lines: str) -> None:
     import sys
 
     for line in lines:
-        print("note:", line, file=sys.stderr)
+        print("note:", one_line(line, 1000), file=sys.stderr)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from ..errors import one_line
+
 EVERY = 5.0  # seconds between the lines of a log
+LONGEST = 1000  # characters of a line: names of files may hold anything, which a terminal would obey
 
 
 @contextmanager
@@ -64,6 +67,7 @@ class Teller:
 
     def done(self, line: str) -> None:
         """One more is done."""
+        line = one_line(line, LONGEST)
         self.at(self._count + 1)
         if not self.shows_bar:
             print(f"{self._count}/{self._total} {line}" if self._alone else line, flush=True)
@@ -84,6 +88,7 @@ class Teller:
         self._progress.update(self._bar, completed=count)
 
     def _say(self, line: str) -> None:
+        line = one_line(line, LONGEST)
         if self.shows_bar:  # above the bar
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

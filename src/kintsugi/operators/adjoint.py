@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Function, LinearOperator, check_shape
+from ..errors import InvalidArgument, is_whole
+from .base import MOST, Function, LinearOperator, check_shape, signal_shape
 from .selection import Crop
 
 
@@ -52,6 +53,9 @@ def Pad(shape: Sequence[int], before: Sequence[int], after: Sequence[int]) -> Li
     >>> Pad((1, 4), [1], [2]).out_shape
     (1, 7)
     """
-    channels, *space = shape
+    channels, *space = signal_shape(shape)
+    for name, sides in (("before", before), ("after", after)):
+        if len(sides) != len(space) or not all(is_whole(n, 0, MOST) for n in sides):
+            raise InvalidArgument(name, tuple(sides), f"{len(space)} whole numbers from 0 to {MOST}")
     canvas = (channels, *(b + n + a for b, n, a in zip(before, space, after, strict=True)))
     return Crop(canvas, space, before).T

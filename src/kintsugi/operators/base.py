@@ -53,6 +53,7 @@ class Accuracy:
 
 
 DEFAULT_ACCURACY = Accuracy()
+MOST = 2**31 - 1  # samples along an axis
 
 
 class Operator:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
 
-LARGEST = 2**22  # weights in a file
+LARGEST = 2**22  # weights of a kernel
 
 
 def gaussian_kernel(sigma: float, size: int | None = None, dims: int = 2) -> Tensor:
@@ -22,7 +22,8 @@ def gaussian_kernel(sigma: float, size: int | None = None, dims: int = 2) -> Ten
         raise InvalidArgument("sigma", sigma, "a positive number of samples")
     if size is not None and (size < 1 or size % 2 == 0):
         raise InvalidArgument("size", size, "an odd integer of at least 1")
-    half = math.ceil(4 * sigma) if size is None else (size - 1) // 2
+    half = math.ceil(min(4 * sigma, LARGEST)) if size is None else (size - 1) // 2
+    _check_side("sigma" if size is None else "size", 2 * half + 1, dims)
     x = torch.arange(-half, half + 1, dtype=torch.float64)
     return _outer(torch.exp(-0.5 * (x / sigma) ** 2), dims)
 
@@ -31,6 +32,7 @@ def uniform_kernel(size: int, dims: int = 2) -> Tensor:
     """A box of ``size`` samples along each axis."""
     if size < 1:
         raise InvalidArgument("size", size, "an integer of at least 1")
+    _check_side("size", size, dims)
     return _outer(torch.ones(size, dtype=torch.float64), dims)
 
 
@@ -38,7 +40,8 @@ def motion_kernel(length: float, angle: float = 0.0) -> Tensor:
     """A straight motion blur of ``length`` pixels at ``angle`` degrees (0 is horizontal, 90 upwards), antialiased."""
     if not (length >= 1 and math.isfinite(length) and math.isfinite(angle)):
         raise InvalidArgument("length", (length, angle), "a length of at least 1 pixel and a finite angle")
-    half = math.ceil(length / 2) + 1
+    half = math.ceil(min(length, LARGEST) / 2) + 1
+    _check_side("length", 2 * half + 1, 2)
     offsets = torch.linspace(-0.5, 0.5, max(2, 16 * math.ceil(length)), dtype=torch.float64) * (length - 1)
     points = torch.stack((-math.sin(math.radians(angle)) * offsets, math.cos(math.radians(angle)) * offsets)) + half
     kernel = torch.zeros((2 * half + 1, 2 * half + 1), dtype=torch.float64)
@@ -62,6 +65,7 @@ def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
     if factor < 1:
         raise InvalidArgument("factor", factor, "an integer of at least 1")
     taps = 4 * factor - factor % 2
+    _check_side("factor", taps, 1)
     x = ((torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / factor).abs()
     inner = (a + 2) * x**3 - (a + 3) * x**2 + 1
     outer = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
@@ -96,6 +100,14 @@ def load_kernel(path: str | os.PathLike[str]) -> Tensor:
         return check_kernel(torch.from_numpy(np.asarray(values, dtype=np.float64)))
     except Exception as error:  # decoders fed with broken bytes raise anything: SyntaxError, struct.error, IndexError
         raise InvalidFile(path, f"not a readable kernel ({' '.join(str(error).split())})") from error
+
+
+def _check_side(name: str, side: int, dims: int) -> None:
+    """Before there is memory for it: a kernel of ``side`` samples along each of ``dims`` axes."""
+    if not 1 <= dims <= 3:
+        raise InvalidArgument("dims", dims, "1, 2 or 3 axes")
+    if side**dims > LARGEST:
+        raise InvalidArgument(name, f"a kernel of {side} samples along {dims} axes", f"at most {LARGEST} weights")
 
 
 def _check_size(weights: int) -> None:

@@ -35,8 +35,13 @@ def Grey(shape: Sequence[int], weights: Sequence[float] | None = None) -> Statio
     """``y`` = one channel, the mean of all (or their sum with ``weights``): colourisation."""
     channels = signal_shape(shape)[0]
     row = torch.tensor([1 / channels] * channels if weights is None else list(weights), dtype=torch.float64)
-    if len(row) != channels or not bool(torch.isfinite(row).all()) or not bool(row.any()):
-        raise InvalidArgument("weights", weights, f"{channels} finite numbers, not all zero")
+    if (
+        len(row) != channels
+        or not bool(torch.isfinite(row).all())
+        or not bool(row.any())
+        or float(row.abs().max()) > 1e6
+    ):
+        raise InvalidArgument("weights", weights, f"{channels} finite numbers up to a million, not all zero")
     return Stationary(shape, colour=row[None])
 
 

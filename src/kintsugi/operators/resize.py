@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import DEFAULT_ACCURACY, Accuracy, check_shape, per_axis, signal_shape
+from .base import DEFAULT_ACCURACY, MOST, Accuracy, check_shape, per_axis, signal_shape
 from .covariance import StationaryCovariance
 from .iterative import conjugate_gradients
 from .separable import Separable
@@ -72,6 +72,9 @@ KERNELS = {
 }
 
 
+LARGEST_MATRIX = 2**27  # numbers: a GiB
+
+
 class Resize(Separable):
     """Signals of ``shape`` (C, *S) at another ``size``, or ``scale`` times theirs (rounded).
 
@@ -100,6 +103,10 @@ class Resize(Separable):
         elif not isinstance(kernel, ResampleKernel):
             raise InvalidArgument("kernel", type(kernel).__name__, f"one of {', '.join(KERNELS)}, or a ResampleKernel")
         sizes = _sizes(space, size, scale)
+        if any(n * m > LARGEST_MATRIX for n, m in zip(space, sizes, strict=True)):
+            raise InvalidArgument(
+                "size", sizes, f"one that {tuple(space)} can be brought to by matrices that fit memory"
+            )
         matrices = [
             None if m == n else resize_matrix(n, m, kernel, antialias) for n, m in zip(space, sizes, strict=True)
         ]
@@ -178,4 +185,7 @@ def _sizes(
     scales = [scale] * len(space) if isinstance(scale, int | float) else list(scale or ())
     if len(scales) != len(space) or not all(isinstance(s, int | float) and 0 < s < math.inf for s in scales):
         raise InvalidArgument("scale", scale, f"a positive number, or {len(space)} of them")
-    return tuple(max(1, round(n * s)) for n, s in zip(space, scales, strict=True))
+    out = tuple(max(1, round(min(n * s, MOST + 1))) for n, s in zip(space, scales, strict=True))
+    if max(out) > MOST:
+        raise InvalidArgument("scale", scale, f"one that makes at most {MOST} samples along an axis")
+    return out

@@ -64,7 +64,7 @@ class Stationary(LinearOperator):
         self.factor = per_axis("factor", factor, len(size))
         if any(n % s for n, s in zip(size, self.factor, strict=True)):
             raise InvalidArgument("factor", factor, f"a divisor of the size {tuple(size)}")
-        self.colour = torch.eye(channels, dtype=torch.float64) if colour is None else colour.double()
+        self.colour = torch.eye(channels, dtype=torch.float64) if colour is None else colour.detach().double()
         if self.colour.ndim != 2 or self.colour.shape[1] != channels:
             raise InvalidArgument("colour", tuple(self.colour.shape), f"a matrix with {channels} columns")
         if not bool(torch.isfinite(self.colour).all()) or not bool(self.colour.any()):
@@ -79,7 +79,9 @@ class Stationary(LinearOperator):
         self.out_shape = (self.colour.shape[0], *self.small)
         self._kept: Any = (..., *(slice(None, None, s) for s in self.factor))
         self._mixes = not torch.equal(self.colour, torch.eye(channels, dtype=torch.float64))
-        power = torch.ones(self.size, dtype=torch.float64) if transfer is None else transfer.abs().double() ** 2
+        power = (
+            torch.ones(self.size, dtype=torch.float64) if transfer is None else transfer.detach().abs().double() ** 2
+        )
         colours, self._basis = torch.linalg.eigh(self.colour @ self.colour.T)
         eigenvalues = self.fold(power)
         self._colours = colours.clamp_min(0)

@@ -7,6 +7,7 @@ means; without one it is whatever the hub holds today.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -43,8 +44,11 @@ def hub_pipeline(name: str, revision: str | None, token: str | None, **settings:
     if folder.is_dir():
         _check_parts(folder)
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(name, revision=revision, token=token, **settings)
-    except MemoryError:
+        pipe = diffusers.DiffusionPipeline.from_pretrained(name, revision=revision, token=token, **settings)
+        for key, part in pipe.components.items():
+            _check_config(f"{name}, {key}", part)
+        return pipe
+    except (MemoryError, InvalidFile):
         raise
     except Exception as error:  # folders that say what is not so raise anything: TypeError, AttributeError
         if folder.is_dir():
@@ -77,6 +81,21 @@ def _check_parts(folder: Path) -> None:
             for number in value if isinstance(value, list) else [value]:
                 if isinstance(number, int) and abs(number) > most:
                     raise InvalidFile(config, f"{name}: expected at most {most}, got {number}")
+
+
+def _check_config(where: str, part: Any) -> None:
+    """:class:`InvalidFile` for a setting of another type than its default has, which only a run would find."""
+    if part is None or not hasattr(part, "config"):
+        return
+    for name, parameter in inspect.signature(type(part).__init__).parameters.items():
+        default, value = parameter.default, getattr(part.config, name, None)
+        if value is None or type(default) not in (bool, int, float, str) or type(value) is type(default):
+            continue
+        # Where the default is a number, some models have a list of them, one a level.
+        right = not isinstance(default, bool | str) and isinstance(value, int | float | list | tuple)
+        if isinstance(value, bool) or not right:
+            kind = type(default).__name__
+            raise InvalidFile(where, f"{name}: expected {kind} as in {default!r}, got {value!r}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

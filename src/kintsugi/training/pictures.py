@@ -74,5 +74,5 @@ def turned(pixels: np.ndarray, rng: np.random.Generator, orientations: Orientati
 
 def to_signal(pixels: np.ndarray) -> Tensor:
     """``uint8 (H, W, 3)`` to ``float32 (3, H, W)`` in [-1, 1]."""
-    chw = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    chw = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
     return chw.float() / 127.5 - 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from make_pictures import side_by_side
 from PIL import Image
 from torch import Tensor
@@ -25,6 +26,7 @@ from kintsugi.uncertainty import consistency, gold
 
 PICTURES = Path(__file__).parent / "pictures"
 BOX = (250, 130, 506, 386)  # of the parrots
+FACE = (146, 172, 274, 300)  # of one of them, with no more than a scratch
 
 
 def read(name: str, box: tuple[int, int, int, int] | None = None) -> Tensor:
@@ -71,24 +73,26 @@ def sr() -> None:
 
 
 def kernel() -> None:
-    """Deblurred with the right kernel and with one that is too wide, each with its consistency, white at 4."""
-    truth = read("parrots", (500, 150, 692, 342))
+    """Deblurred with the right kernel and with one that is too wide, each with its consistency over 9 pixels, white at
+    4."""
+    truth = read("parrots", FACE)
     shape = tuple(truth.shape)
     blurred = kintsugi.Problem.simulate(truth[None], Blur(shape, gaussian_kernel(1.6)), 0.02)
-    images = [shown(blurred.y[0])]
+    images = [shown(blurred.y[0], 256)]
     for sigma in (1.6, 2.2):
         problem = kintsugi.Problem(blurred.y, Blur(shape, gaussian_kernel(sigma)), 0.02)
         result = kintsugi.restore(problem, "photo", texture=1.0, samples=2)
         found = consistency(problem, result.samples)[0].mean(0, keepdim=True)
         print(f"kernel {sigma}: rms of the map {float(found.square().mean().sqrt()):.2f}")
-        images += [shown(result.samples[0, 0]), shown((found / 4).clamp(0, 1) * 2 - 1)]
+        smooth = F.avg_pool2d(found.square()[None], 9, 1, 4, count_include_pad=False)[0].sqrt()
+        images += [shown(result.samples[0, 0], 256), shown((smooth / 4).clamp(0, 1) * 2 - 1, 256)]
     save(images, "uncertainty-kernel")
 
 
 def noisy(sigma: float = 0.12) -> tuple[Tensor, Tensor, kintsugi.Prior]:
     """A grainy photograph, its likeliest restoration, and the model."""
     model = kintsugi.load_prior("photo")
-    clean = read("parrots", (500, 150, 692, 342))
+    clean = read("parrots", FACE)
     problem = kintsugi.Problem.simulate(clean[None], Identity(tuple(clean.shape)), sigma)
     return problem.y[0], kintsugi.restore(problem, model).samples[0, 0], model
 
@@ -96,51 +100,51 @@ def noisy(sigma: float = 0.12) -> tuple[Tensor, Tensor, kintsugi.Prior]:
 def strength() -> None:
     """As it came, a map of strengths, restored by it, restored everywhere."""
     original, restored, _ = noisy(0.25)
-    y, x = torch.meshgrid(torch.linspace(-1, 1, 192), torch.linspace(-1, 1, 192), indexing="ij")
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 128), torch.linspace(-1, 1, 128), indexing="ij")
     map_ = torch.sigmoid(8 * (0.65 - ((x + 0.15) ** 2 + (y + 0.1) ** 2).sqrt()))[None]
     images = [original, map_ * 2 - 1, mix(restored, original, map_), mix(restored, original, 0.5), restored]
-    save([shown(image) for image in images], "control-strength")
+    save([shown(image, 256) for image in images], "control-strength")
 
 
 def grain() -> None:
     """Scratched film, mended smoothly, mended with grain."""
     model = kintsugi.load_prior("photo")
-    box = (330, 150, 522, 342)
+    box = (320, 200, 448, 328)
     missing = read("parrots-mask", box)[:1] > 0
     film = read("parrots", box)
-    film = film + Grain(_film_spectrum()).sample((192, 192), seed=3)
+    film = film + Grain(_film_spectrum()).sample((128, 128), seed=3)
     damaged = torch.where(missing, torch.tensor([0.87, 0.82, 0.73]).view(3, 1, 1), film)
-    problem = kintsugi.Problem(damaged * ~missing, Mask(~missing, (3, 192, 192)), 0.0)
+    problem = kintsugi.Problem(damaged * ~missing, Mask(~missing, (3, 128, 128)), 0.0)
     mended = torch.where(missing, kintsugi.restore(problem, model).samples[0, 0], damaged)
-    measured = measure_grain(noise_residual(model, mended, 0.12), blur_known(~missing, 2))
-    grainy = torch.where(missing, mended + measured.sample((192, 192), seed=0), damaged)
+    measured = measure_grain(noise_residual(model, mended, 0.2), blur_known(~missing, 2))
+    grainy = torch.where(missing, mended + measured.sample((128, 128), seed=0), damaged)
     print(f"grain: {measured.level:.3f} measured, {Grain(_film_spectrum()).level:.3f} added")
-    save([shown(damaged), shown(mended), shown(grainy)], "control-grain")
+    save([shown(image, 256) for image in (damaged, mended, grainy)], "control-grain")
 
 
 def _film_spectrum() -> Tensor:
-    """Grain of about three pixels: strong in luma, weak in chroma; a standard deviation of 0.1."""
+    """Grain of about two pixels: strong in luma, weak in chroma; a standard deviation of 0.1."""
     f = torch.fft.fftfreq(64)
     radius2 = f[:, None] ** 2 + f**2
-    power = torch.exp(-radius2 / 0.03) * torch.tensor([1.0, 0.08, 0.08]).view(3, 1, 1)
+    power = torch.exp(-radius2 / 0.1) * torch.tensor([1.0, 0.08, 0.08]).view(3, 1, 1)
     return 0.01 * power / power.mean()
 
 
 def surfaces() -> None:
     """A painting on canvas under noise, restored, with half and with all of its canvas."""
     model = kintsugi.load_prior("photo")
-    clean = read("parrots", (500, 150, 692, 342))
-    t = torch.arange(192)
+    clean = read("parrots", FACE)
+    t = torch.arange(128)
     threads = torch.sin(2 * torch.pi * t / 4)
     weave = 0.06 * (threads[:, None] * (t // 2 % 2) + threads * (1 - (t // 2 % 2)[:, None]))
-    rough = 0.05 * torch.randn(1, 192, 192, generator=torch.Generator().manual_seed(0))
+    rough = 0.05 * torch.randn(1, 128, 128, generator=torch.Generator().manual_seed(0))
     original = (clean + weave + rough).clamp(-1, 1)
-    problem = kintsugi.Problem(original, Identity((3, 192, 192)), 0.13)
+    problem = kintsugi.Problem(original, Identity((3, 128, 128)), 0.13)
     restored = kintsugi.restore(problem, model).samples[0, 0]
-    residual = noise_residual(model, original, 0.13)
+    residual = noise_residual(model, original, 0.2)
     own = surface(residual, measure_grain(residual))
     images = [original, restored, restored + 0.5 * own, restored + own, 4 * own]
-    save([shown(image) for image in images], "control-surface")
+    save([shown(image, 256) for image in images], "control-surface")
 
 
 MAKERS = {

@@ -27,7 +27,7 @@ class Calibration:
     ``stds[k]`` (rising), in the units of the data.
 
     sampler: with its settings, in words. kind: of problem. samples: n. images, pixels: what it was fitted on. raw: the
-    coverage of the uncalibrated "student" intervals there, at ``levels``.
+    coverage of the uncalibrated "student" intervals of those pixels, at ``levels``.
     """
 
     sampler: str

@@ -27,7 +27,7 @@ from ..errors import InvalidArgument
 from ..operators import LinearOperator, Mask
 from ..priors.calibration import DUST, Calibration
 from ..problem import Problem
-from .intervals import Intervals, check_level, check_samples, coverage, intervals
+from .intervals import Intervals, check_level, check_samples, student_reach
 
 if TYPE_CHECKING:
     from ..samplers.base import Sampler
@@ -114,7 +114,7 @@ def fit(samples: Tensor, truth: Tensor, *, sampler: str, steps: int, kind: str) 
     stds = sorted(set(stds))
     mass = np.array([weight[p].sum() for p in parts])
     table = [_rising(np.array([_quantile(e[p], weight[p], v) for p in parts]), mass) for v in LEVELS]
-    raw = [float(coverage(intervals(samples, v), truth).mean()) for v in LEVELS]
+    raw = [float(np.average(e <= student_reach(v, n) * s, weights=weight)) for v in LEVELS]
     return Calibration(
         sampler=sampler,
         steps=steps,

@@ -8,6 +8,7 @@ from .checks import check_adjoint, check_gram, check_pinv, check_vjp, dense_matr
 from .colour import ColourMatrix, SpectralUnmixing, WhiteBalance
 from .covariance import StationaryCovariance
 from .demosaic import X_TRANS, Bayer, Mosaic
+from .filters import Convolve, Decimate, Notch, kaiser_kernel
 from .jpeg import JPEG
 from .kernels import bicubic_kernel, gaussian_kernel, load_kernel, motion_kernel, uniform_kernel
 from .latent import Decoded
@@ -15,6 +16,7 @@ from .linear import Bicubic, BlockAverage, Blur, Grey, Identity
 from .linearized import Linearized, local_operator
 from .matrix import Matrix
 from .mri import MRI, AsComplex
+from .mulaw import MuLaw
 from .multicoil import Coils, MultiCoilMRI, birdcage_maps
 from .nonlinear import Nonlinear, with_pinv
 from .nufft import NUFFT, radial_trajectory, spiral_trajectory
@@ -52,7 +54,9 @@ __all__ = [
     "CodedDiffraction",
     "Coils",
     "ColourMatrix",
+    "Convolve",
     "Crop",
+    "Decimate",
     "Decoded",
     "FanBeamCT",
     "FromDeepinv",
@@ -67,8 +71,10 @@ __all__ = [
     "Mask",
     "Matrix",
     "Mosaic",
+    "MuLaw",
     "MultiCoilMRI",
     "Nonlinear",
+    "Notch",
     "OnComplex",
     "Operator",
     "Pad",
@@ -98,6 +104,7 @@ __all__ = [
     "dense_matrix",
     "gaussian_kernel",
     "hybrid_input_output",
+    "kaiser_kernel",
     "load_kernel",
     "local_operator",
     "motion_kernel",

@@ -240,3 +240,16 @@ def test_completion() -> None:
     assert complete("kintsugi re") == ["restore", "report"]
     assert complete("kintsugi restore --te") == ["--texture"]
     assert complete("kintsugi restore --task de") == ["deblur", "denoise", "dequantize"]
+    assert complete("kintsugi restore --sampler dd") == ["ddim", "ddnm", "ddnmplus", "ddrm"]
+    assert complete("kintsugi samplers re") == ["reddiff", "repaint", "resample"]
+    assert complete("kintsugi restore --preset photo-p") == ["photo-psnr"]
+
+
+def test_names_that_are_completed_are_those_there_are() -> None:
+    from kintsugi import available_priors, available_samplers
+    from kintsugi.cli import complete
+    from kintsugi.presets import available_presets
+
+    assert complete.sampler_names("") == sorted(available_samplers())
+    assert complete.prior_names("") == sorted(available_priors())
+    assert complete.preset_names("") == sorted(available_presets())

@@ -14,6 +14,7 @@ from ..errors import InvalidArgument
 from . import options
 from .app import app
 from .as_json import JsonOption, emit
+from .complete import sampler_names
 
 if TYPE_CHECKING:
     from ..priors import NetworkPrior, Prior
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def samplers(
-    name: Annotated[str | None, typer.Argument(help="One of them, with its settings.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, with its settings.", autocompletion=sampler_names)
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """List the sampling methods: what they are, cost and take. With a name: its settings too, and its authors'."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import InvalidArgument, one_line
+from .complete import preset_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +56,11 @@ Gpus = Annotated[float | None, typer.Option(help="ray: GPUs of a worker [default
 # Of the processes that --workers starts: nothing is checked, told or tried again that the first one sees to.
 AsWorker = Annotated[bool, typer.Option("--as-worker", hidden=True)]
 Preset = Annotated[
-    str | None, typer.Option(help="Settings of the sampler for this task: a name of 'kintsugi presets', or a file.")
+    str | None,
+    typer.Option(
+        help="Settings of the sampler for this task: a name of 'kintsugi presets', or a file.",
+        autocompletion=preset_names,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 

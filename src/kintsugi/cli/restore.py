@@ -12,6 +12,7 @@ from ..errors import InvalidArgument
 from . import options
 from .app import app
 from .as_json import JsonOption, emit, messages_aside
+from .complete import prior_names, sampler_names
 
 
 @app.command()
@@ -43,7 +44,9 @@ def restore(
     quality: options.Quality = None,
     bits: options.Bits = None,
     gain: options.Gain = 2.0,
-    sampler: Annotated[str, typer.Option(help="The method; see 'kintsugi samplers'.")] = "kintsugi",
+    sampler: Annotated[
+        str, typer.Option(help="The method; see 'kintsugi samplers'.", autocompletion=sampler_names)
+    ] = "kintsugi",
     preset: options.Preset = None,
     steps: Annotated[int, typer.Option(help="Steps of the sampler.", min=1)] = 5,
     texture: Annotated[
@@ -57,7 +60,11 @@ def restore(
     samples: Annotated[int, typer.Option(help="How many different restorations to draw.", min=1)] = 1,
     seed: options.Seed = 0,
     prior: Annotated[
-        str, typer.Option(help="A model: a name of 'kintsugi priors', a file, a folder, or owner/name on the hub.")
+        str,
+        typer.Option(
+            help="A model: a name of 'kintsugi priors', a file, a folder, or owner/name on the hub.",
+            autocompletion=prior_names,
+        ),
     ] = "photo",
     prior_settings: Annotated[
         list[str] | None,

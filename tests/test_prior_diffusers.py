@@ -5,6 +5,7 @@ The adapter's denoiser is held to the scheduler's own formula, and sampling to t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -174,6 +175,7 @@ def test_unconditional_ddim_is_the_pipelines_own_step_by_step(name: str, tmp_pat
     scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False, set_alpha_to_one=True)
     pipe = diffusers.DDIMPipeline(pipe.unet, scheduler)
     prior = load(pipe, tmp_path)
+    prior.data_scale = math.inf  # it is not trained, and leaves the range of pictures
     pipe.set_progress_bar_config(disable=True)
     count = 8
     scheduler.set_timesteps(count)
@@ -256,10 +258,11 @@ def test_a_compiled_network_is_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_an_image_is_restored(tmp_path: Path) -> None:
     prior = load(BETAS["ddpm"](), tmp_path)
+    prior.data_scale = math.inf  # it is not trained, and leaves the range of pictures
     keep = torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(0)) < 0.5
     problem = Problem.simulate(randn(1, 3, SIZE, SIZE).clamp(-1, 1), Mask(keep, (3, SIZE, SIZE)))
     for sampler in ("kintsugi", "cpigdm", "reddiff"):
-        restored = kintsugi.restore(problem, str(tmp_path), sampler, steps=3).samples[0]
+        restored = kintsugi.restore(problem, prior, sampler, steps=3).samples[0]
         assert restored.shape == (1, 3, SIZE, SIZE)
     large = Problem.simulate(torch.zeros(1, 3, 24, 24), Mask(torch.ones(24, 24), (3, 24, 24)))
     with pytest.raises(InvalidArgument, match=r"load_prior\(..., windows=True\)"):

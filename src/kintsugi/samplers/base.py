@@ -124,7 +124,7 @@ def march(
             z, state = step(z, a, c, state)
         else:
             z, state = z + math.sqrt(c**2 - a**2) * noise.normal_like(z), first
-        look(report, z, c)
+        look(report, z, c, a)
         report(done, total)
     return z
 

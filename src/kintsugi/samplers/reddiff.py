@@ -144,7 +144,7 @@ class REDdiff(Sampler):
             pull = lam * torch.stack([self._pull(prior, mu + shift, eta, noise) for eta in etas]).mean(0)
             for (i, stated, part), optimizer in zip(parts, optimizers, strict=True):
                 optimizer.step(partial(_loss, stated, part, shift[i], pull[i], weight))
-            look(report, mu, 0.0)
+            look(report, mu, 0.0, 0.0)
             report(done + 1, len(levels))
         return mu
 

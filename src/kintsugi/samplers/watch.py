@@ -7,7 +7,8 @@ A state of a sampler is ``z = x_0 + eta eps`` and a little wrong. So no number i
 where ``scale`` is the size of what the prior knows (1 for pictures in [-1, 1], more for data of a larger standard
 deviation), and ``start`` is what the first state had beyond its noise: the pseudo-inverse of a measurement may be far
 out of the prior's range by right, and comes back as the noise falls. A state with a number beyond ``REACH`` times that,
-or with one that is not finite, has diverged. The largest number that any sampler reaches with its defaults on our
+or with one that is not finite, has diverged. To it comes what a network may err by: one that predicts the noise of
+level a, even one that knows nothing, is off by a few standard deviations, and its estimate of x_0 by as many times a. The largest number that any sampler reaches with its defaults on our
 oracles and models is 10 times that (``tests/faults/test_divergence.py``).
 
 Each row of a batch is judged by itself, and one that diverged stops the call: half of a set of samples is a sample of
@@ -26,6 +27,7 @@ from ..errors import Diverged
 from ..priors.base import Prior
 
 REACH = 50.0
+MANY = 6.0  # standard deviations, within which all noise is but for one number in 10^9
 
 
 class Watch:
@@ -49,6 +51,7 @@ class Watch:
         if weight is not None and weight.dtype == torch.float16:  # its numbers end at 65504
             self._advice = f"the model in float32 or bfloat16, or {advice}"
         self._start: Tensor | None = None
+        self._before = 0.0
         self._done, self._total = 0, 0
 
     def __call__(self, done: int, total: int) -> None:
@@ -57,15 +60,18 @@ class Watch:
 
     def begin(self, z: Tensor, eta: float) -> None:
         """``z`` (B, *) is where the run starts, at level ``eta``."""
-        # Noise is within 6 standard deviations, but for one number in 10^9: the rest is the estimate under it.
-        self._start = (_peak(z) - 6 * eta).clamp_min(0)
+        self._start = (_peak(z) - MANY * eta).clamp_min(0)  # the estimate under the noise
         self.look(z, eta)
 
-    def look(self, z: Tensor, eta: float) -> None:
-        """Raise :class:`Diverged` where a row of the state ``z`` (B, *) at level ``eta`` has left the prior's range."""
+    def look(self, z: Tensor, eta: float, before: float | None = None) -> None:
+        """Raise :class:`Diverged` where a row of the state ``z`` (B, *) at level ``eta`` has left the prior's range.
+
+        before: the level from which the step was made, None for that of the last step that was seen.
+        """
         peak = _peak(z)
         start = 0.0 if self._start is None else self._start
-        limit = REACH * (self._scale**2 + start**2 + eta**2) ** 0.5 + torch.zeros_like(peak)
+        self._before = self._before if before is None else before
+        limit = REACH * (self._scale**2 + start**2 + eta**2) ** 0.5 + MANY * self._before + torch.zeros_like(peak)
         lost = (~(peak <= limit) | peak.isinf()).nonzero().flatten().tolist()  # NaN is not below anything
         if lost:
             raise self._error(float(peak[lost[0]]), float(limit[lost[0]]), lost)
@@ -92,7 +98,7 @@ def begin(report: Callable[[int, int], None], z: Tensor, eta: float) -> None:
         report.begin(z, eta)
 
 
-def look(report: Callable[[int, int], None], z: Tensor, eta: float) -> None:
-    """Show the state ``z`` (B, *) at level ``eta``, after a step, to a report that watches."""
+def look(report: Callable[[int, int], None], z: Tensor, eta: float, before: float) -> None:
+    """Show the state ``z`` (B, *) at level ``eta``, after a step from level ``before``, to a report that watches."""
     if isinstance(report, Watch):
-        report.look(z, eta)
+        report.look(z, eta, before)

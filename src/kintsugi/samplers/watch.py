@@ -6,10 +6,11 @@ A state of a sampler is ``z = x_0 + eta eps`` and a little wrong. So no number i
 
 where ``scale`` is the size of what the prior knows (1 for pictures in [-1, 1], more for data of a larger standard
 deviation), and ``start`` is what the first state had beyond its noise: the pseudo-inverse of a measurement may be far
-out of the prior's range by right, and comes back as the noise falls. A state with a number beyond ``REACH`` times that,
-or with one that is not finite, has diverged. To it comes what a network may err by: one that predicts the noise of
-level a, even one that knows nothing, is off by a few standard deviations, and its estimate of x_0 by as many times a. The largest number that any sampler reaches with its defaults on our
-oracles and models is 10 times that (``tests/faults/test_divergence.py``).
+out of the prior's range by right, and comes back as the noise falls. To it comes what a network may err by: one that
+predicts the noise of level a, even one that knows nothing, is off by a few standard deviations, and its estimate of
+x_0 by as many times a. A state with a number beyond ``REACH`` times the first and ``MANY`` times the level a from
+which the step was made, or with one that is not finite, has diverged. The largest number that any sampler reaches with
+its defaults on our oracles and models is 10 times that root (``tests/faults/test_divergence.py``).
 
 Each row of a batch is judged by itself, and one that diverged stops the call: half of a set of samples is a sample of
 something else.

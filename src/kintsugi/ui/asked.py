@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InvalidArgument, is_whole
 from .limits import Limits
@@ -127,7 +127,7 @@ class Asked:
             options["kernel"] = self.kernel_words()
         elif task == "jpeg":
             options["quality"] = self.quality
-        return cast("Recipe", Recipe(**{**options, **found}))
+        return Recipe(**{**options, **found})
 
 
 def _plain(name: str, value: object) -> Any:

@@ -136,7 +136,8 @@ def mend(
         width=ready.prepared.size[1], height=ready.prepared.size[0],
         samples=tuple(path.name for path in ready.files.samples) or (RESULT,), files=saved, frames=frames.count,
         command=words.command(recipe, name), python=words.python(recipe, name), notes=(*ready.notes, *result.notes),
-        cost=picture.told(result.cost, where), found=found.words, shown=shown,
+        cost=f"{result.cost.forwards:g} runs of the model for a sample, {result.cost.seconds:.1f} seconds",
+        found=found.words, shown=shown,
     )  # fmt: skip
 
 

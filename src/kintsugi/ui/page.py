@@ -23,7 +23,7 @@ BLURS = [("Find it", "unknown"), ("Soft", "gaussian"), ("Shaken", "motion")]
 
 def mount(service: Service) -> FastAPI:
     """The application: our routes, and below them the page at ``/``."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, routes=service.routes())
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, routes=[*service.routes()])
     head = '<link rel="stylesheet" href="mend/static/look.css">' + "".join(
         f'<script defer src="mend/static/{name}.js"></script>' for name in ("easel", "viewer", "page")
     )

@@ -32,11 +32,11 @@ from starlette.routing import Route
 from .. import data_path
 from ..errors import InvalidArgument, KintsugiError
 from .asked import Asked
+from .door import COOKIE
 from .limits import Limits
 from .words import file_name, plain
 from .workshop import Full, Job, Workshop, status
 
-COOKIE = "kintsugi"
 # Example: its mask, and what is wrong with it.
 EXAMPLES: Mapping[str, tuple[str | None, str]] = {
     "lighthouse": (None, "small"),

@@ -235,6 +235,7 @@ def test_an_interrupt_leaves_nothing(photo: Path, model: Path, tmp_path: Path, m
     monkeypatch.setattr(NetworkPrior, "denoise", interrupt)
     result = run("restore", photo, "-o", tmp_path / "out.png", "-t", "denoise", "--prior", model)
     assert result.exit_code == 130
+    assert result.stderr == "interrupted; the same command again goes on\n"
     assert names(tmp_path) == {"photo.png"}
 
 

@@ -13,7 +13,7 @@ from kintsugi.priors.network import NetworkPrior, save_model
 from kintsugi.priors.unet import UNet, UNetConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import draw_picture  # noqa: E402
+from conftest import draw_picture
 
 
 def make_jobs(folder: Path, pictures: int = 8, trials: int = 6, steps: int = 12) -> dict[str, Job]:

@@ -25,7 +25,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-TEMPORARY = re.compile(r"\..*\.[a-z0-9_]{8}\.?[\w]*")  # as kintsugi.files.atomic_path names it
+# As kintsugi.files.atomic_path names it, and safetensors its own.
+TEMPORARY = re.compile(r"\..*\.[a-z0-9_]{8}\.?[\w]*|\.tmp[A-Za-z0-9]{6}")
 LOOSE = {"seconds", "peak_mib", "versions"}  # of a row: what depends on the machine
 ATTEMPTS = 500
 
@@ -115,9 +116,18 @@ def run_whole(warm: Warm, job: Job, folder: Path) -> float:
 
 
 def run_killed(
-    warm: Warm, job: Job, folder: Path, choose: random.Random, mean: float, enough: int | None = None
+    warm: Warm,
+    job: Job,
+    folder: Path,
+    choose: random.Random,
+    mean: float,
+    enough: int | None = None,
+    sign: int = signal.SIGKILL,
 ) -> Tally:
-    """The job, killed after random times with this ``mean`` and started again until it ends. ``enough``: kills."""
+    """The job, killed after random times with this ``mean`` and started again until it ends. ``enough``: kills.
+
+    ``sign``: SIGKILL, or SIGINT, which is Ctrl-C: the command must then end with 130 and one line.
+    """
     tally, began = Tally(), time.monotonic()
     logs = [folder / f"log{number}" for number in range(job.processes)]
     running: dict[int, Path] = {}
@@ -143,13 +153,23 @@ def run_killed(
             return tally
         if running:
             pid = choose.choice(list(running))
-            os.kill(pid, signal.SIGKILL)
-            running.pop(pid)
-            # It may have ended just before.
+            os.kill(pid, sign)
+            log = running.pop(pid)
             code = warm.wait(pid)
-            tally.kills += code == -signal.SIGKILL
+            if sign == signal.SIGINT:
+                _check_interrupted(job, code, log.read_text())
+            if code == 0:  # it had ended just before
+                left.discard(log)
+            tally.kills += code != 0
             _look(job.out, tally, appended=job.processes == 1)
     raise Broken(f"{job.name}: no end after {ATTEMPTS} attempts")
+
+
+def _check_interrupted(job: Job, code: int, text: str) -> None:
+    lines = text.splitlines()
+    told = [line for line in lines if line == "interrupted; the same command again goes on"]
+    if code not in (0, 130) or len(told) != (code == 130) or "Traceback" in text or "Exception ignored" in text:
+        raise Broken(f"{job.name}: interrupted, it ended with {code}: {text[-2000:]}")
 
 
 def compare(job: Job, expected: Job) -> None:
@@ -161,7 +181,9 @@ def compare(job: Job, expected: Job) -> None:
     different = [key for key in sorted({*a, *b}) if not _same(a.get(key), b.get(key))]
     if different:
         key = different[0]
-        raise Broken(f"{job.name}: {len(different)} differ, {key}: {str(a.get(key))[:500]} is not {str(b.get(key))[:500]}")
+        raise Broken(
+            f"{job.name}: {len(different)} differ, {key}: {str(a.get(key))[:500]} is not {str(b.get(key))[:500]}"
+        )
 
 
 def check_file(path: Path, appended: bool = True) -> None:

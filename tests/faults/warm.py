@@ -2,8 +2,8 @@
 
 Lines of JSON on stdin, answers on stdout: ``{"words": [...], "log": PATH}`` forks a child that runs ``kintsugi
 WORDS...`` with its output in the log, and answers its process id; ``{"wait": PID}`` answers how it ended, as
-:func:`os.waitstatus_to_exitcode` has it; ``{"poll": PID}`` the same, or null while it runs. The parent never computes, so
-that its children find no threads that were lost in the fork.
+:func:`os.waitstatus_to_exitcode` has it; ``{"poll": PID}`` the same, or null while it runs. The parent never computes,
+so that its children find no threads that were lost in the fork.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ OTHERS = (
 )  # fmt: skip
 
 
-def run(words: list[str], log: str, patience: float) -> None:
-    """The child: the command line, and out."""
+def run(words: list[str], log: str, patience: float, started: int) -> None:
+    """The child: the command line, and out. It writes to the pipe ``started`` when it can be interrupted."""
     from kintsugi.cli import main
 
     signal.setitimer(signal.ITIMER_REAL, patience)  # nothing outlives its parent for long
@@ -36,6 +36,7 @@ def run(words: list[str], log: str, patience: float) -> None:
     sys.argv = ["kintsugi", *words]
     code: Any = 1
     try:
+        os.write(started, b"!")
         main()
         code = 0
     except SystemExit as end:
@@ -64,9 +65,13 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if "words" in asked:
+            told, started = os.pipe()
             pid = os.fork()
             if pid == 0:
-                run(asked["words"], asked["log"], asked.get("patience", 300))
+                run(asked["words"], asked["log"], asked.get("patience", 300), started)
+            os.close(started)
+            os.read(told, 1)
+            os.close(told)
             answer: Any = pid
         elif "wait" in asked:
             answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])

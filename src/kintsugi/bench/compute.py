@@ -23,6 +23,7 @@ import kintsugi
 
 from ..driver import restore
 from ..errors import Diverged, InvalidArgument, KintsugiError
+from ..interrupt import interrupted
 from ..oracles import Oracle, distance, oracle
 from ..priors import Prior, load_prior
 from ..problem import Problem
@@ -61,6 +62,8 @@ def compute(
     except InvalidArgument as error:
         return known | {"status": "refused", "message": str(error)}, {}
     except (FloatingPointError, KintsugiError, RuntimeError) as error:
+        if interrupted():
+            raise KeyboardInterrupt from error
         took = time.perf_counter() - began
         # One message for all rows of a method, without the numbers of each.
         message = f"diverged; try {error.advice}" if isinstance(error, Diverged) else str(error)

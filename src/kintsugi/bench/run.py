@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
+from ..files import remove_half_written
 from .compute import compute, model
 from .deepinv import Deepinv
 from .measures import label_of, missing_metrics, row_metrics
@@ -95,7 +96,11 @@ def count_left(suite: Suite, folder: Path) -> int:
 def keep(store: Store, result: Mapping[str, Any], images: Mapping[str, Tensor]) -> None:
     """A row and its pictures in the folder, the row last: what is there is whole."""
     for name, x in images.items():
-        write_picture(store.image(name), x)
+        # Measurements and truths belong to several rows, and to several processes at once.
+        with store.claims.alone(f"picture-{name}"):
+            remove_half_written(store.image(name))
+            if name == result["id"] or not store.image(name).exists():
+                write_picture(store.image(name), x)
     store.write(result)
 
 

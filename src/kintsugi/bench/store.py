@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidFile
-from ..files import atomic_path
+from ..files import atomic_path, remove_half_written
 from ..work import Claims
 from .parquet import write_parquet
 
@@ -30,11 +30,13 @@ class Store:
         self.claims = Claims(folder / "locks")
         stated = folder / "suite.json"
         text = json.dumps(suite, indent=1, sort_keys=True, default=str)
-        if stated.exists() and stated.read_bytes() != text.encode():
+        with self.claims.alone("suite"):
+            if not stated.exists():
+                remove_half_written(stated)
+                with atomic_path(stated) as temporary:
+                    temporary.write_text(text)
+        if stated.read_bytes() != text.encode():
             raise InvalidFile(folder, "it holds the run of another suite, or of this one before it was changed")
-        if not stated.exists():
-            with atomic_path(stated) as temporary:
-                temporary.write_text(text)
 
     def finished(self) -> set[str]:
         """The ids of the rows that are there."""

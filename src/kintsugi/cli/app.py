@@ -1,12 +1,13 @@
 """The application: its commands, and how it ends.
 
 Exit codes: 0 done; 1 some pictures of a folder could not be restored; 2 a mistake in the command or a file, told in one
-line ``error: ...``; 130 interrupted. Anything unexpected keeps its traceback.
+line ``error: ...``; 130 interrupted, told in one line too. Anything unexpected keeps its traceback.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -15,9 +16,11 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import KintsugiError, one_line
+from ..interrupt import remembered
 
 # Failures of the machine that holds the user's files, which need no traceback even where no file is named.
 _STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES}
+INTERRUPTED = 130  # the exit code
 LONGEST = 1500  # characters of a message: the words of a command line may be endless
 
 
@@ -35,25 +38,45 @@ class OneLineErrors(TyperGroup):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-        try:
-            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-        except typer.TyperException as error:
-            code = _fail(error.format_message() if hasattr(error, "format_message") else str(error))
-        except (KintsugiError, FloatingPointError) as error:  # the latter: settings that diverge
-            code = _fail(str(error))
-        except OSError as error:
-            if error.filename is None and error.errno not in _STORAGE:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what no encoding has
+            sys.stdout.reconfigure(errors="backslashreplace")
+        with remembered() as ctrl_c:
+            try:
+                code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            except SystemExit:
                 raise
-            code = _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
-        except (typer.Abort, KeyboardInterrupt):
-            code = 130
-        except (RuntimeError, MemoryError) as error:
-            from ..memory import ran_out
-
-            if not ran_out(error):
-                raise
-            code = _fail("memory ran out")
+            except BaseException as error:
+                message = _message(error)
+                if ctrl_c.asked or isinstance(error, typer.Abort | KeyboardInterrupt):
+                    code = INTERRUPTED
+                elif message is None:
+                    raise
+                else:
+                    code = _fail(message)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into it
+            tell_interrupted(args)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def tell_interrupted(args: Sequence[str] | None = None) -> None:
+    """The one line of a command that Ctrl-C ended. Processes that another started leave it to that one."""
+    if "--as-worker" not in (sys.argv[1:] if args is None else args):
+        print("interrupted; the same command again goes on", file=sys.stderr)
+
+
+def _message(error: BaseException) -> str | None:
+    """What to tell of an error that the user, or the machine, has caused; None for any other."""
+    if isinstance(error, typer.TyperException):
+        return error.format_message() if hasattr(error, "format_message") else str(error)
+    if isinstance(error, KintsugiError | FloatingPointError):  # the latter: settings that diverge
+        return str(error)
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _STORAGE):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if isinstance(error, RuntimeError | MemoryError):
+        from ..memory import ran_out
+
+        return "memory ran out" if ran_out(error) else None
+    return None
 
 
 def _fail(message: str) -> int:

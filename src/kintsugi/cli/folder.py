@@ -7,6 +7,7 @@ Processes divide the pictures by their locks, and Ray's workers are sent them (:
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import time
 import traceback
@@ -17,9 +18,10 @@ from typing import Any
 
 import torch
 
-from ..errors import InvalidArgument, InvalidFile, Unfinished
+from ..errors import InvalidArgument, InvalidFile, Unfinished, one_line
 from ..images import Picture, read_mask
 from ..images.writing import FORMATS
+from ..interrupt import interrupted
 from ..memory import bytes_of
 from ..priors import Prior
 from ..priors.carried import model_digest, model_files
@@ -31,7 +33,7 @@ from ..work.on_ray import reason_of
 from . import options, outputs
 from .manifest import STATE, Entry, Manifest, stamp
 from .picture import Recipe, find_device, find_match, make_method, make_model, make_ready, restore_ready, told
-from .progress import Teller
+from .progress import LONGEST, Teller
 
 FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # every picture that follows would fail in the same way
 FILES = ("mask", "kernel", "preset", "strength")  # options that may be files
@@ -135,6 +137,8 @@ def _restore_entry(
     except Exception as error:  # the others are not to be lost for it, whatever it is
         if isinstance(error, OSError) and error.errno in FULL:
             raise
+        if interrupted():
+            raise KeyboardInterrupt from error
         reason = reason_of(error)
         manifest.write_failed(entry, reason, traceback.format_exc())
         teller.failed(f"{entry.name}: {reason}")
@@ -173,7 +177,7 @@ def find_entries(wanted: Wanted) -> list[Entry]:
     pictures that would become one file; :class:`InvalidFile` where there is no picture.
     """
     source, output, recipe, suffix = wanted.source, wanted.output, wanted.recipe, wanted.suffix
-    inside, outside = source.resolve(), output.resolve()
+    inside, outside = _real(source), _real(output)
     if inside in (outside, *outside.parents) or outside in inside.parents:
         raise InvalidArgument("output", output, f"a folder apart from {source}, neither in it nor around it")
     if output.exists() and not output.is_dir():
@@ -195,7 +199,16 @@ def find_entries(wanted: Wanted) -> list[Entry]:
             if other != entry.name:
                 raise InvalidArgument("output", file, f"another result for {other} than for {entry.name}")
         entries.append(entry)
+    state = [output / STATE, *(output / STATE / name for name in ("done", "failed", "locks"))]
+    for folder in sorted({*state, *(file.parent for file in owners)}):
+        if outside not in (_real(folder), *_real(folder).parents):
+            raise InvalidFile(folder, f"leads out of {output} by a symbolic link: nothing is written there")
     return entries
+
+
+def _real(path: Path) -> Path:
+    """Where it is behind all symbolic links, which may form a ring."""
+    return Path(os.path.realpath(path))
 
 
 def rehearse(recipe: Recipe) -> None:
@@ -263,7 +276,7 @@ def _tell_end(entries: Sequence[Entry], before: int, manifest: Manifest, output:
         by_reason.setdefault(reason, []).append(name)
     for reason, names in list(by_reason.items())[:SHOWN]:
         which = names[0] if len(names) == 1 else f"{len(names)} pictures, {names[0]} the first"
-        print(f"failed: {which}: {reason}", file=sys.stderr)
+        print(one_line(f"failed: {which}: {reason}", LONGEST), file=sys.stderr)
     if len(by_reason) > SHOWN:
         print(f"failed: {len(by_reason) - SHOWN} reasons more, in {output / STATE / 'failed'}", file=sys.stderr)
     return len(failures)

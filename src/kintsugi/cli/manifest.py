@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Entry:
 
     @cached_property
     def id(self) -> str:
-        return hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode(self.name)).hexdigest()[:16]
 
     @property
     def inputs(self) -> list[Path]:
@@ -60,9 +61,12 @@ class Manifest:
         for name in ("done", "failed"):
             (self._state / name).mkdir(parents=True, exist_ok=True)
         self.claims = Claims(self._state / "locks")
-        if not stated.exists():
-            with atomic_path(stated) as temporary:
-                temporary.write_text(json.dumps(now, indent=1, sort_keys=True))
+        with self.claims.alone("settings"):
+            if not stated.exists():
+                remove_half_written(stated)
+                with atomic_path(stated) as temporary:
+                    temporary.write_text(json.dumps(now, indent=1, sort_keys=True))
+        _refuse_others(folder, _read_settings(stated), now)
 
     def finished(self, entry: Entry) -> bool:
         """Whether it was restored from the files as they are now, and the results are still there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import InvalidFile
-from ..files import atomic_path
+from ..files import atomic_path, remove_half_written
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -38,7 +39,15 @@ class State:
             torch.save(parts, temporary)
 
     def load(self) -> int:
-        """Put everything back, and return the step to go on from: 0 without a checkpoint."""
+        """Put everything back, and return the step to go on from: 0 without a checkpoint.
+
+        What a process that was killed left half-written in the folder is removed: nobody writes before the first step.
+        """
+        for name in (self.path.name, "model.safetensors", "best.safetensors"):
+            remove_half_written(self.path.with_name(name))
+        for path in self.path.parent.glob(".tmp*"):
+            if re.fullmatch(r"\.tmp[A-Za-z0-9]{6}", path.name):  # as safetensors names its own
+                path.unlink(missing_ok=True)
         if not self.path.exists():
             return 0
         try:
@@ -82,6 +91,8 @@ class Log:
         records = [_record(line) for line in kept]
         self.held = {(record["step"], name) for record in records for name in record}
         self.scores = {record["step"]: _score(record) for record in records if "validation" in record}
+        if active:
+            remove_half_written(path)
         if lines:
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in kept))

@@ -20,7 +20,7 @@ import yaml
 
 from ..bench.compute import versions
 from ..errors import InvalidArgument
-from ..files import atomic_path
+from ..files import atomic_path, remove_half_written
 from ..optional import optional
 from ..priors import Prior, load_prior
 from ..samplers import make_sampler
@@ -97,7 +97,9 @@ def tune(
     if len(done) < len(entries) and not so_far:
         say(f"{len(entries) - len(done)} cases are with other processes; the last of these writes {output}")
         return False
-    _write(output, _content(ready, done, device))
+    with Claims(ready.folder / "locks").alone("preset"):
+        remove_half_written(output)
+        _write(output, _content(ready, done, device))
     return True
 
 
@@ -140,6 +142,7 @@ def _one(ready: _Ready, case: Case, which: str, say: Say) -> None:
         began = time.perf_counter()
         found = search(case, ready.plan, ready.measurer, ready.halves.tuned_on, ready.folder)
         item = entry(case, ready.plan, ready.measurer, ready.halves.scored_on, found)
+        remove_half_written(_entry_path(ready, case))
         with atomic_path(_entry_path(ready, case)) as temporary:
             temporary.write_text(json.dumps(item, indent=1), encoding="utf-8")
         say(f"{which}{case.shown}: {_line(item, found)}, {time.perf_counter() - began:.0f} s")

@@ -59,6 +59,12 @@ class Claims:
             if claim is not None:
                 claim.release()
 
+    @contextmanager
+    def alone(self, id: str) -> Iterator[None]:
+        """Wait until nobody else is in a block of this ``id``: for what several processes write, in a moment."""
+        with FileLock(self._folder / id):
+            yield
+
     def died(self, id: str) -> bool:
         """Whether a process died at ``id``, unless one is at it now."""
         return self._mark(id).exists()

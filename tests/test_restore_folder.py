@@ -348,9 +348,10 @@ def test_workers_are_given_the_whole_command(photos: Path, tmp_path: Path, monke
         task="deblur", mask="m.png", factor=3, kernel="gaussian:2", noise="-0.5", boundary="circular", quality=40,
         bits=3, gain=1.5, sampler="cpigdm", preset="p", steps=7, texture=0.25, settings=("w=3.0", "tau=-1"), samples=2,
         seed=9, prior="a b", prior_settings=("size=64",), label=3, prompt="a -- b", guidance=2.5, windows=True,
-        compare=True, max_memory="9GiB",
+        compare=True, max_memory="9GiB", strength="s.png", blend=0.5, keep_grain=0.25, keep_surface=0.75,
     )  # fmt: skip
-    assert all(getattr(recipe, f.name) != f.default for f in fields(Recipe))
+    of_one_picture = {"uncertainty", "invented", "calibrated"}
+    assert all(getattr(recipe, f.name) != f.default for f in fields(Recipe) if f.name not in of_one_picture)
     wanted = Wanted(photos, tmp_path / "-out", recipe, ".png", "cpu", 2)
     found = []
     monkeypatch.setattr(folder, "restore_folder", lambda *given: found.append(given) or 0)

@@ -31,7 +31,7 @@ def calibrate(
     max_scale: Annotated[
         float,
         typer.Option(help="The largest scale of a picture before a crop; 0.3 makes a photograph small."),
-    ] = 0.5,
+    ] = 0.35,
     held_out: Annotated[
         float | None, typer.Option(help="Of FOLDER only what 'kintsugi train' held out with this validation_share.")
     ] = None,

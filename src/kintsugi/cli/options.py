@@ -93,7 +93,7 @@ Strength = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER|MASK",
-        help="How strongly to restore: 0 to 1, or a picture, black where the input stays, white where not.",
+        help="How strongly to restore: 0 to 1, or a picture, black where the input stays, white where it is mended.",
         rich_help_panel=_CONTROL,
     ),
 ]

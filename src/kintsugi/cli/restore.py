@@ -131,7 +131,8 @@ def restore(
     if Path(source).is_dir():
         from .folder import Wanted, restore_folder
 
-        for name, asked in (("show", show), ("uncertainty", uncertainty), ("invented", invented)):
+        single = (("show", show), ("uncertainty", uncertainty), ("invented", invented), ("calibrated", calibrated))
+        for name, asked in single:
             if asked:
                 raise InvalidArgument(name, source, "a single picture")
         wanted = Wanted(Path(source), output, recipe, suffix, device, workers or 1, cluster)

@@ -186,3 +186,30 @@ def test_bad_arguments_are_named() -> None:
     for tile, overlap in ((0, None), (-5, None), (16, -1)):
         with pytest.raises(InvalidArgument, match=r"^tile: "):
             Tiled(network(), tile, overlap)
+
+
+@pytest.mark.parametrize("length", [4000, 4097, 1300, 90])
+def test_tiles_of_sounds_are_seamless(length: int) -> None:
+    """The same network on the frames of a sound; its grid and how far it looks are in samples."""
+    config = UNetConfig(channels=1, patch=2, widths=(6, 8), blocks=(1, 1), embedding=8, frame=16)
+    prior, eta = network(config), ETA[:1]
+    z, v = randn(1, 1, length), randn(1, 1, length, seed=1)
+    tiled = Tiled(prior, 200)
+    assert tiled.sees_whole(z) == (length < 200)
+    whole, pull = prior.denoise_vjp(z, eta)
+    assert float((tiled.denoise(z, eta) - whole).abs().max()) < 1e-6 * float(whole.abs().max())  # frames are float32
+    expected = pull(v)
+    assert float((tiled.denoise_vjp(z, eta)[1](v) - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+
+
+def test_tiles_in_three_dimensions() -> None:
+    z = randn(2, 1, 9, 14, 5)
+    kernel = torch.ones(1, 1, 3, 3, 3, dtype=z.dtype) / 27
+
+    class Volume(Prior):
+        def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
+            assert max(z.shape[2:]) <= 4 + 2 * 2
+            return torch.nn.functional.conv3d(z, kernel, padding=1)
+
+    expected = torch.nn.functional.conv3d(z, kernel, padding=1)
+    assert torch.allclose(Tiled(Volume(), 4, overlap=2).denoise(z, ETA), expected, rtol=0, atol=1e-12)

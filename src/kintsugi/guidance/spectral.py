@@ -43,11 +43,12 @@ from ..errors import InvalidArgument
 from ..operators.base import Accuracy, LinearOperator, Operator
 from ..operators.camera import Pointwise
 from ..operators.chain import Chain
-from ..operators.covariance import StationaryCovariance
+from ..operators.covariance import SideBySide, StationaryCovariance
 from ..operators.intervals import Intervals, conditional_mean_behind
 from ..operators.linearized import Linearized
 from ..priors.base import Prior
 from ..priors.spectrum import ErrorSpectrum
+from ..priors.together import sources
 from ..problem import Problem
 from .base import Guidance, levels_like
 
@@ -70,6 +71,9 @@ def photo_spectrum(radius: Tensor, data_variance: float = 0.25) -> Tensor:
 
 def error_covariance(prior: Prior, eta: float) -> StationaryCovariance:
     """``C_eta`` of ``prior``: measured where the model carries a spectrum, else from the 1/f^2 model of the data."""
+    parts = sources(prior)
+    if parts:
+        return SideBySide([(channels, error_covariance(part, eta)) for channels, part in parts])
     measured = getattr(prior, "spectrum", None)
     if isinstance(measured, ErrorSpectrum):
         return StationaryCovariance(lambda radius: measured.at(eta, radius))

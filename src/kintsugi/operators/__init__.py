@@ -6,7 +6,7 @@ from .camera import HDR, Clip, Gamma, Quantise, Response
 from .chain import Chain
 from .checks import check_adjoint, check_gram, check_pinv, check_vjp, dense_matrix
 from .colour import ColourMatrix, SpectralUnmixing, WhiteBalance
-from .covariance import StationaryCovariance
+from .covariance import SideBySide, StationaryCovariance
 from .demosaic import X_TRANS, Bayer, Mosaic
 from .filters import Convolve, Decimate, Notch, kaiser_kernel
 from .jpeg import JPEG
@@ -84,6 +84,7 @@ __all__ = [
     "Resize",
     "Response",
     "Separable",
+    "SideBySide",
     "SpectralUnmixing",
     "Stack",
     "Stationary",

@@ -3,6 +3,8 @@
 ``C x`` multiplies the mean over channels (luma, the direction (1, ..., 1)/sqrt(C)) by ``S_0(|f|)`` and what is
 orthogonal to it (chroma) by ``S_1(|f|)`` in the discrete Fourier domain, ``|f|`` in cycles per sample. Normalised so
 that white noise of variance v has ``S = v``. Complex signals are twice as many real channels (``realview.py``).
+
+Independent signals side by side on channels (the sources of a mixture) have a covariance each: :class:`SideBySide`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import InvalidArgument
 from .base import spatial
 from .realview import to_complex, to_real
 
@@ -73,3 +76,49 @@ class StationaryCovariance:
             luma = transform.mean(1, keepdim=True)
             out = values[1] * transform + (values[0] - values[1]) * luma
         return torch.fft.irfftn(out, s=x.shape[2:], dim=dims)
+
+
+@dataclass(frozen=True, init=False)
+class SideBySide(StationaryCovariance):
+    """Independent signals on successive channels: ``parts`` are (number of channels, their covariance) in order.
+
+    It has no luma and no chroma: what needs them raises :class:`InvalidArgument`, and operators solve for it in closed
+    form where they keep the channels apart or add them up, by conjugate gradients elsewhere.
+    """
+
+    parts: tuple[tuple[int, StationaryCovariance], ...]
+
+    def __init__(self, parts: Sequence[tuple[int, StationaryCovariance]]) -> None:
+        super().__init__(_no_spectrum)
+        object.__setattr__(self, "parts", tuple(parts))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.cat([part(piece) for part, piece in self._split(x)], 1)
+
+    def root(self, x: Tensor) -> Tensor:
+        return torch.cat([part.root(piece) for part, piece in self._split(x)], 1)
+
+    def plus(self, variance: float) -> SideBySide:
+        return SideBySide([(channels, part.plus(variance)) for channels, part in self.parts])
+
+    def channels(self, radius: Tensor) -> Tensor | None:
+        """The spectrum of each channel, (C, *radius.shape), if they are all independent of each other; else None."""
+        out = []
+        for channels, part in self.parts:
+            luma, chroma = part.spectrum(radius)
+            if channels > 1 and not torch.allclose(luma, chroma, rtol=1e-6, atol=0):
+                return None
+            out += [luma] * channels
+        return torch.stack(out)
+
+    def _split(self, x: Tensor) -> list[tuple[StationaryCovariance, Tensor]]:
+        wanted = [channels for channels, _ in self.parts]
+        if x.shape[1] != sum(wanted):
+            raise InvalidArgument("x", tuple(x.shape), f"{sum(wanted)} channels, those of {len(wanted)} sources")
+        return [(part, piece) for (_, part), piece in zip(self.parts, x.split(wanted, 1), strict=True)]
+
+
+def _no_spectrum(radius: Tensor) -> Tensor:
+    raise InvalidArgument(
+        "covariance", "that of several sources", "the covariance of a single signal, for this operator"
+    )

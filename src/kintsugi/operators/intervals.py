@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from .base import DEFAULT_ACCURACY, Accuracy, LinearOperator, Operator
-from .covariance import StationaryCovariance, half_weights
+from .covariance import SideBySide, StationaryCovariance, half_weights
 from .iterative import conjugate_gradients
 
 
@@ -102,7 +102,13 @@ def conditional_mean_behind(
 
 
 def sample_variance(covariance: StationaryCovariance, like: Tensor) -> Tensor:
-    """The variance of one sample of a signal (B, C, *S) of this covariance, a scalar: the mean of its spectrum."""
+    """The variance of one sample of a signal (B, C, *S) of this covariance, a scalar: the mean of its spectrum.
+
+    Of sources side by side one a channel, (C, 1, ...).
+    """
+    if isinstance(covariance, SideBySide):
+        each = [(n, sample_variance(part, like[:, :n])) for n, part in covariance.parts]
+        return torch.stack([v for n, v in each for _ in range(n)]).view(-1, *(1,) * (like.ndim - 2))
     values = covariance.values(like)
     size = like.shape[2:]
     luma, chroma = (values * half_weights(size[-1]).to(values)).flatten(1).sum(1) / math.prod(size)

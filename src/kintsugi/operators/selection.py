@@ -22,12 +22,13 @@ from .base import (
     Function,
     LinearOperator,
     Shape,
+    check_plain,
     check_shape,
     restricted_all,
     signal_shape,
     total,
 )
-from .covariance import StationaryCovariance, frequency_radius
+from .covariance import SideBySide, StationaryCovariance, frequency_radius
 from .iterative import conjugate_gradients
 from .stationary import Stationary
 
@@ -40,7 +41,8 @@ class Mask(LinearOperator):
 
     def __init__(self, mask: Tensor, shape: Sequence[int]) -> None:
         self.in_shape = self.out_shape = signal_shape(shape)
-        mask = torch.as_tensor(mask)
+        mask = torch.as_tensor(mask).detach()
+        check_plain("mask", mask)
         try:
             weights = mask.double().broadcast_to(self.in_shape)
         except RuntimeError as error:
@@ -124,6 +126,8 @@ class Mask(LinearOperator):
         accuracy: Accuracy = DEFAULT_ACCURACY,
     ) -> Tensor:
         check_shape("r", r, self.out_shape)
+        if isinstance(covariance, SideBySide):
+            return super().gain(covariance, sigma2, r, accuracy)
         values = covariance.values(r)
         # Where the noise is far below the smallest variance of the prior, the measured samples are as good as exact:
         # to about one per cent.

@@ -28,6 +28,7 @@ from .base import (
     Function,
     LinearOperator,
     Shape,
+    check_plain,
     check_shape,
     per_axis,
     restricted_all,
@@ -35,7 +36,7 @@ from .base import (
     spatial,
     total,
 )
-from .covariance import StationaryCovariance, frequency_radius
+from .covariance import SideBySide, StationaryCovariance, frequency_radius
 
 
 class Stationary(LinearOperator):
@@ -64,6 +65,9 @@ class Stationary(LinearOperator):
         self.factor = per_axis("factor", factor, len(size))
         if any(n % s for n, s in zip(size, self.factor, strict=True)):
             raise InvalidArgument("factor", factor, f"a divisor of the size {tuple(size)}")
+        for name, given in (("colour", colour), ("transfer", transfer)):
+            if given is not None:
+                check_plain(name, given)
         self.colour = torch.eye(channels, dtype=torch.float64) if colour is None else colour.detach().double()
         if self.colour.ndim != 2 or self.colour.shape[1] != channels:
             raise InvalidArgument("colour", tuple(self.colour.shape), f"a matrix with {channels} columns")
@@ -73,6 +77,8 @@ class Stationary(LinearOperator):
             raise InvalidArgument("cutoff", cutoff, "a number from 0 to less than 1")
         if transfer is not None and tuple(transfer.shape) != tuple(size):
             raise InvalidArgument("transfer", tuple(transfer.shape), f"the grid of the signal, {tuple(size)}")
+        if transfer is not None and not bool(torch.isfinite(transfer).all()):
+            raise InvalidArgument("transfer", "values with NaN or infinite ones", "finite values")
         self.cutoff = cutoff
         self.size: Shape = tuple(size)
         self.small: Shape = tuple(n // s for n, s in zip(size, self.factor, strict=True))
@@ -205,8 +211,11 @@ class Stationary(LinearOperator):
         """``A C A^T`` as (values (C_out, *half of small), basis over channels (C_out, C_out)).
 
         Over channels it is ``S_1 M M^T + (S_0 - S_1) m m^T`` with ``m = M (1, ..., 1)^T / sqrt(C)``. None where the
-        two matrices have no common eigenbasis (a colour matrix that mixes luma into chroma).
+        two matrices have no common eigenbasis (a colour matrix that mixes luma into chroma). Of sources side by side it
+        is diagonal where M keeps the channels apart, and one number a frequency where it makes one channel of them.
         """
+        if isinstance(covariance, SideBySide):
+            return self._normal_of_sources(covariance, like)
         outer = self.colour.sum(1, keepdim=True) / math.sqrt(self.in_shape[0])
         chroma, luma = self.colour @ self.colour.T, outer @ outer.T
         if not torch.allclose(chroma @ luma, luma @ chroma, atol=1e-10):
@@ -222,6 +231,17 @@ class Stationary(LinearOperator):
         ones = (-1,) + (1,) * len(self.size)
         values = b_chroma.view(ones) * folded[1] + b_luma.view(ones) * (folded[0] - folded[1])
         return values, basis
+
+    def _normal_of_sources(self, covariance: SideBySide, like: Tensor) -> tuple[Tensor, Tensor] | None:
+        gram = self.colour @ self.colour.T
+        apart = self.colour.shape[0] == 1 or torch.equal(self.colour, self.colour.diagonal().diag())
+        spectra = covariance.channels(frequency_radius(self.size, half=False, like=like)) if apart else None
+        if spectra is None:
+            return None
+        if self._power is not None:
+            spectra = spectra * self._power.to(like)
+        values = torch.einsum("oc,c...->o...", self.colour.square().to(like), self.fold(spectra))
+        return values, torch.eye(len(gram), dtype=torch.float64)
 
     def diagonal(self, values: Sequence[Tensor], basis: Tensor | None, us: Sequence[Tensor]) -> Tensor:
         """``sum_i values_i u_i`` in Fourier and in ``basis`` over channels (None: the channels themselves).

@@ -10,6 +10,7 @@ from .loading import convert, load_prior
 from .model import ModelPrior
 from .network import NetworkPrior, load_model, save_model
 from .oracles import GaussianPrior, MixturePrior, StationaryPrior
+from .together import Together
 from .unet import UNet, UNetConfig
 from .windows import Windows
 
@@ -21,6 +22,7 @@ __all__ = [
     "NetworkPrior",
     "Prior",
     "StationaryPrior",
+    "Together",
     "UNet",
     "UNetConfig",
     "Windows",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Self
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from ..errors import InvalidArgument
 from ..paths import Path
 from .base import Prior, Vjp
+from .together import sources
 
 
 @dataclass
@@ -79,11 +82,13 @@ class Counted(Wrapped):
 
 
 class Tiled(Wrapped):
-    """Evaluates a local denoiser tile by tile, with the result of the whole image and the memory of one tile.
+    """Evaluates a local denoiser tile by tile, with the result of the whole signal and the memory of one tile.
 
-    Each tile is evaluated with a margin of ``overlap`` pixels, of which nothing is kept. With an overlap of the
-    network's receptive radius (the default), and tiles that begin on its grid, the result is that of the whole image.
-    A denoiser that does not say how far it looks is not tiled unless ``overlap`` is given: it may look everywhere.
+    A tile has ``tile`` samples along each axis of space, of which there may be any number (pixels of a picture, samples
+    of a sound). Each is evaluated with a margin of ``overlap`` samples, of which nothing is kept. With an overlap of
+    the network's receptive radius (the default), and tiles that begin on its grid, the result is that of the whole
+    signal. A denoiser that does not say how far it looks is not tiled unless ``overlap`` is given: it may look
+    everywhere.
     """
 
     def __init__(self, inner: Prior, tile: int = 1024, overlap: int | None = None) -> None:
@@ -93,14 +98,14 @@ class Tiled(Wrapped):
         if overlap is None:
             overlap = 0 if radius is None else int(radius())
         if tile < 1 or overlap < 0:
-            raise InvalidArgument("tile", (tile, overlap), "a tile of at least 1 pixel and an overlap of at least 0")
+            raise InvalidArgument("tile", (tile, overlap), "a tile of at least 1 sample and an overlap of at least 0")
         multiple = _grid(inner)
         self.tile = -(-tile // multiple) * multiple
         self.overlap = -(-overlap // multiple) * multiple
 
     def sees_whole(self, z: Tensor) -> bool:
-        """Whether images like ``z`` are evaluated at once."""
-        return not self.local or max(z.shape[-2:]) <= self.tile + self.overlap
+        """Whether signals like ``z`` are evaluated at once."""
+        return not self.local or max(z.shape[2:]) <= self.tile + self.overlap
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
         if self.sees_whole(z):
@@ -128,21 +133,22 @@ class Tiled(Wrapped):
 
     def _tiles(self, z: Tensor) -> Iterator[tuple[Any, Any, Any]]:
         """``(window with margin, core inside that window, core)`` as indices, for each tile."""
-        height, width = z.shape[-2:]
-        for top in range(0, height, self.tile):
-            for left in range(0, width, self.tile):
-                bottom, right = min(top + self.tile, height), min(left + self.tile, width)
-                t, le = max(top - self.overlap, 0), max(left - self.overlap, 0)
-                b, r = min(bottom + self.overlap, height), min(right + self.overlap, width)
-                yield (
-                    (..., slice(t, b), slice(le, r)),
-                    (..., slice(top - t, bottom - t), slice(left - le, right - le)),
-                    (..., slice(top, bottom), slice(left, right)),
-                )
+        for corner in product(*(range(0, n, self.tile) for n in z.shape[2:])):
+            outer, inner, core = [], [], []
+            for start, n in zip(corner, z.shape[2:], strict=True):
+                stop = min(start + self.tile, n)
+                first, last = max(start - self.overlap, 0), min(stop + self.overlap, n)
+                outer.append(slice(first, last))
+                inner.append(slice(start - first, stop - first))
+                core.append(slice(start, stop))
+            yield (..., *outer), (..., *inner), (..., *core)
 
 
 def _grid(prior: Prior) -> int:
-    """The size of the cells that a network divides an image into; tiles must begin on their borders."""
+    """The size of the cells that a network divides a signal into; tiles must begin on their borders."""
+    parts = sources(prior)
+    if parts:
+        return math.lcm(*(_grid(part) for _, part in parts))
     while isinstance(prior, Wrapped):
         prior = prior.inner
     config = getattr(getattr(prior, "net", None), "config", None)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import inspect
 import json
 import pickle
 import re
@@ -27,16 +28,9 @@ HERE = Path(__file__).resolve().parent
 FAULTS = HERE.parent / "tests" / "faults"
 ADDRESSES = 16 * 2**30  # bytes of address space: a case that asks for more gets MemoryError, and the machine lives
 # What atheris follows. The decoders in C behind them it cannot see: there it only tries what reaches new Python code.
-FOLLOWED = [
-    "kintsugi",
-    "PIL",
-    "tifffile",
-    "yaml",
-    "numpy.lib",
-    "zipfile",
-    "torch._weights_only_unpickler",
-    "safetensors",
-]
+FOLLOWED = ["kintsugi", "PIL", "tifffile", "yaml"]
+# Of packages that take minutes to be followed whole.
+FOLLOWED_MODULES = ("numpy.lib._format_impl", "zipfile", "torch._weights_only_unpickler", "json.decoder")
 
 
 def modules() -> dict[str, str]:
@@ -121,9 +115,17 @@ def generate(door: Any, cases: int, seed: int) -> None:
 def fuzz(module: str, name: str, seconds: float, seed: int) -> None:
     """Cases by atheris for ``seconds``: bytes where the door has a way from them, else hypothesis's own bytes."""
     import atheris
+    import pydantic  # noqa: F401 (with what follows: imported before, and so not followed)
+    import scipy.ndimage  # noqa: F401
+    import torch._weights_only_unpickler
+    import torch.utils.data  # noqa: F401
 
     with atheris.instrument_imports(include=FOLLOWED):
         door = doors(module)[name]
+    for followed in map(importlib.import_module, FOLLOWED_MODULES):
+        for thing in vars(followed).values():
+            if inspect.isfunction(thing) and thing.__module__ == followed.__name__:
+                atheris.instrument_func(thing)
     from judge import warm
 
     tally, corpus = Tally(door), Path("corpus")

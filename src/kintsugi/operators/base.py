@@ -333,9 +333,9 @@ def check_shape(name: str, x: Tensor, shape: Sequence[int], is_complex: bool = F
     if x.ndim != len(shape) + 1 or tuple(x.shape[1:]) != tuple(shape) or (batch is not None and len(x) != batch):
         rows = "B" if batch is None else batch
         raise InvalidArgument(name, tuple(x.shape), f"shape ({rows}, {', '.join(map(str, shape))})")
-    if x.is_complex() != is_complex:
-        raise InvalidArgument(name, x.dtype, f"{'complex' if is_complex else 'real'} numbers")
-    if x.layout is not torch.strided:
+    if not (x.is_complex() if is_complex else x.is_floating_point()):
+        raise InvalidArgument(name, x.dtype, f"{'complex numbers' if is_complex else 'real numbers in floating point'}")
+    if x.layout is not torch.strided or x.device.type == "meta":
         check_plain(name, x)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
+from .base import check_plain
 
 LARGEST = 2**22  # weights of a kernel
 
@@ -106,7 +107,7 @@ def _check_side(name: str, side: int, dims: int) -> None:
     """Before there is memory for it: a kernel of ``side`` samples along each of ``dims`` axes."""
     if not 1 <= dims <= 3:
         raise InvalidArgument("dims", dims, "1, 2 or 3 axes")
-    if side**dims > LARGEST:
+    if side > 2**20 or side**dims > LARGEST:
         raise InvalidArgument(name, f"a kernel of {side} samples along {dims} axes", f"at most {LARGEST} weights")
 
 
@@ -118,11 +119,12 @@ def _check_size(weights: int) -> None:
 def check_kernel(kernel: Tensor) -> Tensor:
     """``kernel`` in float64, divided by its sum. Finite, of positive sum, at least one axis."""
     kernel = torch.as_tensor(kernel).double()
+    check_plain("kernel", kernel)
     if kernel.ndim < 1 or kernel.numel() == 0 or not bool(torch.isfinite(kernel).all()):
         raise InvalidArgument("kernel", tuple(kernel.shape), "a kernel of finite weights")
-    if not 0 < float(kernel.sum()) < math.inf:  # infinite where finite weights are too large to be added
+    if not 0 < float(kernel.detach().sum()) < math.inf:  # infinite where finite weights are too large to be added
         expected = "weights with a positive, finite sum"
-        raise InvalidArgument("kernel", f"weights that sum to {float(kernel.sum()):g}", expected)
+        raise InvalidArgument("kernel", f"weights that sum to {float(kernel.detach().sum()):g}", expected)
     return kernel / kernel.sum()
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from .base import Function, LinearOperator, check_shape, restricted, signal_shape
+from .base import Function, LinearOperator, check_plain, check_shape, restricted, signal_shape
 
 
 class Matrix(LinearOperator):
@@ -23,6 +23,7 @@ class Matrix(LinearOperator):
     def __init__(self, matrix: Tensor, shape: Sequence[int], out_shape: Sequence[int] | None = None) -> None:
         self.in_shape = signal_shape(shape)
         n = math.prod(self.in_shape)
+        check_plain("matrix", matrix)
         if matrix.ndim != 2 or matrix.shape[1] != n or not len(matrix):
             raise InvalidArgument("matrix", tuple(matrix.shape), f"a matrix of {n} columns")
         if not bool(torch.isfinite(matrix).all()) or not bool(matrix.any()):

@@ -27,6 +27,7 @@ from .base import (
     Function,
     LinearOperator,
     Shape,
+    check_plain,
     check_shape,
     signal_shape,
     spatial,
@@ -159,6 +160,7 @@ class RealMRI(MRI):
 def sampling_mask(mask: Tensor, shape: Shape) -> Tensor:
     """What of k-space was measured, bool, of ``shape``: from 0 and 1 (or booleans) that broadcast to it, not all 0."""
     mask = torch.as_tensor(mask)
+    check_plain("mask", mask)
     try:
         whole = mask.broadcast_to(shape)
     except RuntimeError as error:

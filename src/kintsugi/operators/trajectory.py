@@ -69,6 +69,8 @@ def cartesian_mask(
     left = count - int(centre.sum())
     if left < 0:
         raise InvalidArgument("centre_fraction", centre_fraction, f"at most what is measured, 1/{acceleration:g}")
+    if seed < 0:
+        raise InvalidArgument("seed", seed, "an integer of at least 0")
     rng = np.random.default_rng(seed)
     outside = np.flatnonzero(~centre)
     radius = _radius(grid).ravel()

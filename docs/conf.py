@@ -44,7 +44,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 # Types of other packages: their inventories are elsewhere, and builds need no network.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|pathlib|collections|abc|typing|types|enum|os|optuna|pyarrow|PIL|pydantic)(\..*)?"),
+    ("py:.*", r"(torch|numpy|np|scipy|pathlib|collections|abc|typing|types|enum|os|optuna|pyarrow|PIL|pydantic)(\..*)?"),
     ("py:class", r"Tensor|Module|tuple\[float"),  # torch, imported for annotations only; an alias of GridName
 ]
 

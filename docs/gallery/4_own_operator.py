@@ -112,5 +112,4 @@ for axis, (title, picture) in zip(
 assert psnr(restored) > psnr(start) + 5
 
 # %%
-# Add it to the library: `CONTRIBUTING.md <../contributing.html#add-an-operator>`_. What there is already:
-# :doc:`/operators`.
+# Add it to the library: :doc:`/contributing`. What there is already: :doc:`/operators`.

@@ -135,5 +135,4 @@ for axis, (title, picture) in zip(axes, panels.items(), strict=True):
     axis.axis("off")
 
 # %%
-# A method of yours that proves good belongs into the library: `CONTRIBUTING.md
-# <../contributing.html#add-a-sampler>`_ says how.
+# A method of yours that proves good belongs into the library: :doc:`/contributing` says how.

@@ -43,8 +43,9 @@ autoclass_content = "class"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 # Types of other packages: their inventories are elsewhere, and builds need no network.
+PACKAGES = "abc|collections|enum|np|numpy|optuna|os|pathlib|PIL|pyarrow|pydantic|scipy|torch|types|typing"
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|scipy|pathlib|collections|abc|typing|types|enum|os|optuna|pyarrow|PIL|pydantic)(\..*)?"),
+    ("py:.*", rf"({PACKAGES})(\..*)?"),
     ("py:class", r"Tensor|Module|tuple\[float"),  # torch, imported for annotations only; an alias of GridName
 ]
 

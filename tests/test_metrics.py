@@ -69,7 +69,7 @@ def test_every_metric_is_made_by_its_name_and_says_what_it_is() -> None:
         assert cls.__doc__
     assert set(available_metrics()) == {
         "psnr", "ssim", "ms_ssim", "vif", "lpips", "dists", "band_energy", "swd", "consistency", "diversity",
-        "coverage", "spread_skill", "top1",
+        "coverage", "spread_skill", "top1", "si_sdr", "lsd", "pesq", "stoi",
     }  # fmt: skip
     assert set(available_set_metrics()) == {"fid", "kid"}
     assert {n for n, c in available_metrics().items() if c.better == "lower"} == {
@@ -77,6 +77,7 @@ def test_every_metric_is_made_by_its_name_and_says_what_it_is() -> None:
         "dists",
         "band_energy",
         "swd",
+        "lsd",
     }
 
 

@@ -18,6 +18,7 @@ from .consistency import Consistency
 from .learned import DISTS, LPIPS
 from .pixel import MSSSIM, PSNR, SSIM, VIF
 from .sets import FID, KID, SetMetric
+from .sound import PESQ, SISDR, STOI, LogSpectralDistance
 from .spectral import BandEnergy
 from .spread import Coverage, Diversity, SpreadSkill
 from .swd import SWD
@@ -38,6 +39,10 @@ _METRICS: dict[str, type[Metric]] = {
         Coverage,
         SpreadSkill,
         Top1,
+        SISDR,
+        LogSpectralDistance,
+        PESQ,
+        STOI,
     )
 }
 _SETS: dict[str, type[SetMetric]] = {cls.name: cls for cls in (FID, KID)}
@@ -88,14 +93,18 @@ __all__ = [
     "KID",
     "LPIPS",
     "MSSSIM",
+    "PESQ",
     "PSNR",
+    "SISDR",
     "SSIM",
+    "STOI",
     "SWD",
     "VIF",
     "BandEnergy",
     "Consistency",
     "Coverage",
     "Diversity",
+    "LogSpectralDistance",
     "Metric",
     "PictureMetric",
     "SetMetric",

@@ -17,7 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kintsugi.cli import app, inline
-from kintsugi.cli.progress import step_bar, step_lines
+from kintsugi.cli.progress import step_bar
+from kintsugi.progress import step_lines
 
 RUNNER = CliRunner()
 
@@ -216,7 +217,7 @@ def test_progress_in_logs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_control_characters_in_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kintsugi.cli.progress.EVERY", 0.0)
+    monkeypatch.setattr("kintsugi.progress.EVERY", 0.0)
     with step_bar() as report:
         report(1, 2)
         report(2, 2)
@@ -224,6 +225,21 @@ def test_no_control_characters_in_logs(capsys: pytest.CaptureFixture[str], monke
     assert said.out == ""
     assert said.err.count("\n") == 2
     assert said.err.replace("\n", "").isprintable()
+
+
+def test_progress_of_the_library_in_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from kintsugi import oracles, restore
+
+    oracle = oracles.oracle("line")
+    restore(oracle.problem, oracle.prior, "ddnm", steps=3, progress=True)
+    assert capsys.readouterr() == ("", "")  # done sooner
+    monkeypatch.setattr("kintsugi.progress.EVERY", 0.0)
+    restore(oracle.problem, oracle.prior, "ddnm", steps=3, progress=True)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.sub(r"\d+ s\b", "n s", said.err).splitlines() == [
+        f"restoring: {done} of 3 steps, n s, about n s left" for done in (1, 2, 3)
+    ]
 
 
 def test_completion() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import progress as lines
 from .budget import fit_into
 from .errors import InvalidArgument, is_whole
 from .memory import bytes_of, in_words
@@ -60,7 +61,7 @@ def restore(
     tile: networks see images in tiles of this many pixels a side, with an exact overlap; None for the whole image.
     max_memory: bytes, or words such as "4GiB", within which ``batch`` and ``tile`` are made smaller beforehand
         (:mod:`kintsugi.budget`): of the whole process on a CPU, of tensors on a GPU.
-    progress: True for a bar, or ``progress(done, total)`` in steps over all batches.
+    progress: True for a bar, in logs lines; or ``progress(done, total)`` in steps over all batches.
 
     Where memory runs out, fewer rows go through the network at a time, then smaller tiles, then smaller batches: the
     samples are the same, and ``notes`` says so. :class:`~kintsugi.memory.OutOfMemory` where nothing smaller is left.
@@ -213,7 +214,7 @@ def _default_batch(problem: Problem) -> int:
 
 
 class _bar:
-    """A rich progress bar, the caller's own callback, or nothing."""
+    """A bar on the terminal or in a notebook, lines in a log, the caller's own callback, or nothing."""
 
     def __init__(self, progress: Progress | bool | None, total: int) -> None:
         self.progress, self.total = progress, total
@@ -224,9 +225,13 @@ class _bar:
             return self.progress
         if not self.progress:
             return lambda done, total: None
+        from rich.console import Console
         from rich.progress import Progress as RichProgress
 
-        self._rich = RichProgress(transient=True)
+        console = Console(stderr=True)
+        if not (console.is_terminal or console.is_jupyter):
+            return lines.step_lines(lines.EVERY)
+        self._rich = RichProgress(console=console, transient=True)
         self._rich.start()
         task = self._rich.add_task("restoring", total=self.total)
         return lambda done, total: self._rich.update(task, completed=done, total=total)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from .. import progress as plain
 from ..errors import one_line
 
-EVERY = 5.0  # seconds between the lines of a log
 LONGEST = 1000  # characters of a line: names of files may hold anything, which a terminal would obey
 
 
@@ -19,30 +18,10 @@ def step_bar() -> Iterator[Callable[[int, int], None]]:
     """How far a restoration is, as a function of steps done and steps in all: a bar on the terminal, else lines."""
     with _bar() as progress:
         if progress.disable:
-            yield step_lines(EVERY)
+            yield plain.step_lines(plain.EVERY)
             return
         bar = progress.add_task("restoring", total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
-
-
-def step_lines(every: float, clock: Callable[[], float] = time.monotonic) -> Callable[[int, int], None]:
-    """For logs: a plain line on stderr when ``every`` seconds have passed since the last, and none for short runs."""
-    began = last = clock()
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        now = clock()
-        if now - last < every:
-            return
-        last = now
-        left = (now - began) * (total - done) / done if done else 0.0
-        print(
-            f"restoring: {done} of {total} steps, {now - began:.0f} s, about {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return report
 
 
 class Teller:

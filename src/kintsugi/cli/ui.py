@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -49,4 +50,5 @@ def ui(
             import webbrowser
 
             webbrowser.open(address)
-        serve(served, sock)
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            serve(served, sock)

@@ -134,8 +134,22 @@ window.kintsugi = window.kintsugi || {};
     $("k-theme").textContent = on ? "Light" : "Dark";
   }
 
+  // gradio's radio buttons are no group to the browser: the arrow keys would not go from one to the next.
+  function arrows(event) {
+    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    const radios = [...event.currentTarget.querySelectorAll("input[type=radio]")];
+    const at = radios.indexOf(document.activeElement);
+    if (!step || at < 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = radios[(at + step + radios.length) % radios.length];
+    next.focus();
+    next.click();
+  }
+
   function ready() {
     for (const part of [kintsugi.easel, kintsugi.viewer]) part.ready();
+    for (const id of ["k-wrong", "k-blur"]) $(id).addEventListener("keydown", arrows, true);
     kintsugi.chosen("unknown", "unknown", true);
     run(false);
     dark(document.body.classList.contains("dark") || matchMedia("(prefers-color-scheme: dark)").matches);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -48,6 +49,25 @@ def test_a_target_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) 
     with pytest.raises(OSError), atomic_path(folder) as temporary:
         temporary.write_text("whole")
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("unexpected pos 576 vs 534"), OSError(errno.ENOSPC, "full")])
+def test_a_full_disk_is_an_error_that_names_the_file(
+    raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch and safetensors have errors of their own for it."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as found, atomic_path(tmp_path / "a.pt"):
+        raise raised
+    assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(tmp_path / "a.pt"))
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.pt"):
+        raise RuntimeError("no fault of the disk")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")

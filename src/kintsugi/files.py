@@ -16,6 +16,9 @@ LONGEST = 40  # characters of a name that its temporary file has too
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``target``; moved onto it when the block ends well, removed when it does not.
 
+    Errors: where the system cannot write, on a full disk say, an ``OSError`` that names ``target``, whatever the
+    library that wrote has made of it.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with atomic_path(Path(folder) / "a.txt") as path:
@@ -33,8 +36,28 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
+    except Exception as error:
+        if (reason := _unwritable(temporary)) is None:
+            raise
+        raise OSError(reason, os.strerror(reason), str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path) -> int | None:
+    """Why nothing more can be written to a file, as an ``errno``: libraries do not always say so."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(2**16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def remove_half_written(target: Path) -> None:

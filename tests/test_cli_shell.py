@@ -255,7 +255,7 @@ def test_completion() -> None:
 
     assert complete("kintsugi re") == ["restore", "report"]
     assert complete("kintsugi restore --te") == ["--texture"]
-    assert complete("kintsugi restore --task de") == ["deblur", "denoise", "dequantize"]
+    assert complete("kintsugi restore --task inp") == ["inpaint"]
     assert complete("kintsugi restore --sampler dd") == ["ddim", "ddnm", "ddnmplus", "ddrm"]
     assert complete("kintsugi samplers re") == ["reddiff", "repaint", "resample"]
     assert complete("kintsugi restore --preset photo-p") == ["photo-psnr"]

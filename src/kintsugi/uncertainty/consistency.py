@@ -15,20 +15,26 @@ sampler that ignores y); well below, it follows the noise. Pixels that no readin
 and are 0. Without noise there is no unit: both are then in the units of the data, and 0 is perfect agreement.
 
 The denominator is ``diag(A^+ A^{+T})^{1/2}``, estimated with ``PROBES`` vectors of random signs (Hutchinson), to about
-9 % of a standard deviation, and exactly where A^+ A^{+T} is diagonal, as for masks. Nonlinear A: its derivative at the
-mean of the samples. Noise that is not white: what the samplers see.
+12 % of a standard deviation, and exactly where A^+ A^{+T} is diagonal, as for masks. Nonlinear A: its derivative at the
+mean of the samples. Noise that is not white: what the samplers see. A measurement of intervals (rounding, saturation,
+JPEG) is contradicted by what lies outside them: the map is then the change to the nearest signal inside, in the units
+of the data. A complex reading counts as two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
+from ..operators.base import total
+from ..operators.intervals import Intervals
 from ..problem import Problem
-from .grid import as_signal, check_rows, linear_at, on_grid, row_problem
+from .grid import as_signal, check_rows, linear_at, on_grid, row_problem, together
 from .intervals import check_samples
 
-PROBES = 64
+PROBES = 32
 TINY = 1e-4  # of the largest standard deviation of A^+ n: pixels below are not measured
 
 
@@ -41,7 +47,8 @@ def residual(problem: Problem, samples: Tensor) -> Tensor:
         alone = row_problem(problem, i)
         square = sum(_residual(alone, x).abs().square() for x in samples[i])
         assert isinstance(square, Tensor)
-        rows.append((square / samples.shape[1]).sqrt() / (alone.noise or 1.0))
+        parts = 2 if alone.y.is_complex() and alone.noise else 1
+        rows.append((square / samples.shape[1] / parts).sqrt() / (alone.noise or 1.0))
     return torch.cat(rows)
 
 
@@ -57,27 +64,36 @@ def consistency(problem: Problem, samples: Tensor) -> Tensor:
     """
     check_samples(samples, 1)
     check_rows(problem, samples)
-    rows = []
-    for i in range(len(samples)):
-        alone = row_problem(problem, i)
-        mean = on_grid(as_signal(samples[i].mean(0, keepdim=True), alone), alone.operator)
-        operator = linear_at(alone.operator, mean)
-        total = None
-        for x in samples[i]:
-            change = alone.operator.visible(operator.pinv(_residual(alone, x))).abs().square()
-            total = change if total is None else total + change
-        assert total is not None
-        size = (total / samples.shape[1]).sqrt()
-        if alone.noise:
-            unit = torch.zeros_like(size)
-            generator = torch.Generator().manual_seed(0)
-            for _ in range(PROBES):
-                signs = torch.randint(0, 2, alone.y.shape, generator=generator).to(alone.y) * 2 - 1
-                unit += alone.operator.visible(operator.pinv(signs)).abs().square() / PROBES
-            unit = alone.noise * unit.sqrt()
-            size = torch.where(unit > TINY * unit.max(), size / unit.clamp_min(1e-30), 0.0)
-        rows.append(size)
-    return torch.cat(rows)
+    return torch.cat([_consistency(row_problem(problem, i), samples[i]) for i in range(len(samples))])
+
+
+def _consistency(alone: Problem, x: Tensor) -> Tensor:
+    """The map (1, *S) of the samples (n, *S) of one measurement."""
+    operator = alone.operator
+    x = on_grid(as_signal(x, alone), operator)
+    if isinstance(operator, Intervals):
+        change = operator.nearest(x, alone.y.expand(len(x), *alone.y.shape[1:]), alone.noise) - x
+        return operator.visible(change).abs().square().mean(0, keepdim=True).sqrt()
+    linear, many = linear_at(operator, x.mean(0, keepdim=True)), together(operator)
+
+    def energy(readings: Iterable[Tensor]) -> Tensor:
+        """The sum over rows of the squares of ``A^+ r``."""
+        return total(operator.visible(linear.pinv(r)).abs().square().sum(0, keepdim=True) for r in readings)
+
+    size = (energy(alone.y - operator(part) for part in x.split(many)) / len(x)).sqrt()
+    if not alone.noise:
+        return size
+    unit = alone.noise * (energy(_signs(alone.y, many)) / PROBES).sqrt()
+    return torch.where(unit > TINY * unit.max(), size / unit.clamp_min(1e-30), 0.0)
+
+
+def _signs(y: Tensor, many: int) -> Iterator[Tensor]:
+    """``PROBES`` rows of random signs like ``y`` (1, ...), real and imaginary part each, ``many`` at a time."""
+    generator = torch.Generator().manual_seed(0)
+    for first in range(0, PROBES, many):
+        shape = (min(many, PROBES - first), *(torch.view_as_real(y) if y.is_complex() else y).shape[1:])
+        signs = torch.randint(0, 2, shape, generator=generator).to(y.device, y.real.dtype) * 2 - 1
+        yield torch.view_as_complex(signs) if y.is_complex() else signs
 
 
 def _residual(alone: Problem, x: Tensor) -> Tensor:

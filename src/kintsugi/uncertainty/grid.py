@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from ..errors import InvalidArgument
 from ..operators.base import LinearOperator, Operator
+from ..operators.intervals import Intervals
 from ..operators.linearized import local_operator
 from ..problem import Problem
+
+MOST = 2**20  # elements of the signals that go through an operator at a time
 
 
 def row_problem(problem: Problem, row: int) -> Problem:
@@ -40,6 +45,13 @@ def as_signal(x: Tensor, problem: Problem) -> Tensor:
 def linear_at(operator: Operator, mean: Tensor) -> LinearOperator:
     """``operator``, or its derivative at ``mean`` (1, *in_shape) if it is not linear."""
     return local_operator(operator, mean)
+
+
+def together(operator: Operator) -> int:
+    """How many signals go through the operator at a time: many small ones, one large one; one where it is for one."""
+    if operator.batch is not None or not isinstance(operator, LinearOperator | Intervals):
+        return 1
+    return max(1, MOST // math.prod(operator.in_shape))
 
 
 def check_rows(problem: Problem, samples: Tensor) -> None:

@@ -15,7 +15,10 @@ projection on the null space, ``d^N = d - A^+ A d``. The sum of ``v^N + v^R`` ov
 the two parts of a single pixel may be correlated, those of the whole signal are not.
 
 A that is not linear is replaced by its derivative at the mean of the samples, noise that is not white by the white
-noise that the samplers see. Where A has an unknown margin beyond the visible signal, the deviations are mirrored there.
+noise that the samplers see. A measurement that says of each coefficient of ``T x`` in which interval it lies (rounding,
+saturation, JPEG: ``operators/intervals.py``) is one of T with the variance of its interval as noise, a third of the
+square of half its width: f is 0 for a pixel that is known, 1 for one that was clipped. Where A has an unknown margin
+beyond the visible signal, the deviations are mirrored there.
 
 From few samples a share is uncertain. Both variances are averaged over the channels and shrunk towards their mean over
 the neighbouring 5^d pixels, with the weight of ``SHRINKAGE`` further samples; and a pixel in which the samples agree to
@@ -26,13 +29,17 @@ The map says what was left open, not what is wrong. Where it is dark the measure
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InvalidArgument
+from ..operators.covariance import StationaryCovariance
+from ..operators.intervals import Intervals
 from ..problem import Problem
-from .grid import as_signal, check_rows, linear_at, on_grid, row_problem
+from .grid import as_signal, check_rows, linear_at, on_grid, row_problem, together
 from .intervals import check_samples
 
 SHRINKAGE = 2.0  # samples
@@ -77,24 +84,46 @@ def split_variance(problem: Problem, samples: Tensor, *, signal_variance: float 
         alone = row_problem(problem, i)
         x = as_signal(samples[i], alone)
         mean = x.mean(0, keepdim=True)
-        operator = linear_at(alone.operator, on_grid(mean, alone.operator))
-        noise2, s2 = alone.noise**2, signal_variance
-
-        def less(lam: Tensor, noise2: float = noise2, s2: float = s2) -> Tensor:
-            return ((noise2 / (s2 * lam + noise2)).sqrt() - 1) / lam
-
-        def rest(lam: Tensor, noise2: float = noise2, s2: float = s2) -> Tensor:
-            return (s2 * lam / (s2 * lam + noise2)).sqrt() / lam
-
+        split = _splitter(alone, mean, signal_variance)
         null = measured = torch.zeros_like(mean.abs())
-        for j in range(n):  # one at a time: large pictures have many pixels
-            d = on_grid(x[j : j + 1] - mean, alone.operator)
-            read = operator(d)
-            unsupported = alone.operator.visible(d + operator.adjoint(operator.gram(less, read)))
-            supported = alone.operator.visible(operator.adjoint(operator.gram(rest, read)))
-            null, measured = null + unsupported.abs().square(), measured + supported.abs().square()
+        for part in x.split(together(alone.operator)):
+            d = on_grid(part - mean, alone.operator)
+            unsupported, supported = (alone.operator.visible(v).abs().square().sum(0, keepdim=True) for v in split(d))
+            null, measured = null + unsupported, measured + supported
         rows.append((null / (n - 1), measured / (n - 1)))
     return torch.cat([a for a, _ in rows]), torch.cat([b for _, b in rows])
+
+
+def _splitter(alone: Problem, mean: Tensor, s2: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """``d -> (d^N, d^R)`` for deviations on the operator's grid."""
+    if isinstance(alone.operator, Intervals):
+        return _interval_splitter(alone.operator, alone, s2)
+    operator, noise2 = linear_at(alone.operator, on_grid(mean, alone.operator)), alone.noise**2
+
+    def less(lam: Tensor) -> Tensor:
+        return ((noise2 / (s2 * lam + noise2)).sqrt() - 1) / lam
+
+    def rest(lam: Tensor) -> Tensor:
+        return (s2 * lam / (s2 * lam + noise2)).sqrt() / lam
+
+    def split(d: Tensor) -> tuple[Tensor, Tensor]:
+        read = operator(d)
+        return d + operator.adjoint(operator.gram(less, read)), operator.adjoint(operator.gram(rest, read))
+
+    return split
+
+
+def _interval_splitter(operator: Intervals, alone: Problem, s2: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    lower, upper = operator.interval(alone.y, alone.noise)
+    noise2 = ((upper - lower) / 2).square() / 3
+    before = operator.variances(StationaryCovariance(lambda radius: torch.full((2, *radius.shape), s2)), alone.y)
+    share = torch.where(noise2.isinf(), 1.0, noise2 / (before.to(noise2) + noise2))
+
+    def split(d: Tensor) -> tuple[Tensor, Tensor]:
+        t = operator.transform(d)
+        return d + operator.back((share.sqrt() - 1).to(t) * t), operator.back((1 - share).sqrt().to(t) * t)
+
+    return split
 
 
 def _local_mean(v: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import random
 import re
 import statistics
@@ -41,23 +42,23 @@ from torch import Tensor
 from kintsugi.priors import Prior
 from kintsugi.ui.limits import Limits
 
-SIZE = (48, 40)
+WIDTH, HEIGHT = 48, 40  # a client's pictures are wider by its number, by which its work is known
 
 
 class Toy(Prior):
-    """A denoiser that takes a known time, and remembers when it was called."""
+    """A denoiser that takes a known time, and remembers when it was called, for a picture of which width."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = seconds
-        self.calls: list[float] = []
+        self.calls: list[tuple[float, int]] = []
         self.most, self._now, self._lock = 0, 0, threading.Lock()
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
-        self.calls.append(time.monotonic())
+        self.calls.append((time.monotonic(), z.shape[-1]))
         time.sleep(self.seconds)
         with self._lock:
             self._now -= 1
@@ -103,7 +104,7 @@ def serving(toy: Toy, limits: Limits) -> Iterator[tuple[str, Path]]:
 
 def picture(seed: int) -> bytes:
     """A PNG file that no other client has."""
-    pixels = torch.randint(0, 256, (SIZE[1], SIZE[0], 3), generator=torch.Generator().manual_seed(seed))
+    pixels = torch.randint(0, 256, (HEIGHT, WIDTH + seed, 3), generator=torch.Generator().manual_seed(seed))
     file = io.BytesIO()
     Image.fromarray(pixels.to(torch.uint8).numpy()).save(file, "PNG")
     return file.getvalue()
@@ -133,11 +134,11 @@ class Visitor:
         return self.ask("POST", "/mend/jobs", data={"asked": json.dumps(asked)}, files=files)
 
     def wait(self, told: dict[str, Any], stop: float | None = None) -> dict[str, Any]:
-        """Until it ends; ``stop``: seconds after which it is stopped, if it still waits or runs."""
+        """Until it ends; ``stop``: seconds after which it is stopped, infinite for as soon as it runs."""
         began = time.monotonic()
         while told["state"] in ("waiting", "running"):
-            time.sleep(told["after"] / 1000)
-            if stop is not None and time.monotonic() - began > stop:
+            time.sleep(told["after"] / 1000 if stop is None else 0.05)
+            if stop is not None and (time.monotonic() - began > stop or told["state"] == "running"):
                 running = told["state"] == "running"
                 told = self.ask("POST", f"/mend/jobs/{told['id']}/stop").json()
                 now, stop = time.monotonic(), None
@@ -148,7 +149,9 @@ class Visitor:
                         told = self.ask("GET", f"/mend/jobs/{told['id']}").json()
                     ended = time.monotonic()
                     with self.seen.lock:
-                        self.seen.stopped.append(sum(now < call < ended for call in self.toy.calls))
+                        self.seen.stopped.append(
+                            sum(now < at < ended for at, width in self.toy.calls if width == WIDTH + self.number)
+                        )
                 continue
             told = self.ask("GET", f"/mend/jobs/{told['id']}").json()
         return told
@@ -158,19 +161,19 @@ class Visitor:
         end = time.monotonic() + patience
         for _ in range(pictures):
             began = time.monotonic()
-            answer = self.start()
+            answer = self.start(40 if stops else 5)
             while answer.status_code in (429, 503) and time.monotonic() < end:
                 with self.seen.lock:
                     self.seen.refused[answer.status_code] += 1
                 time.sleep(0.2 + 0.6 * self.chance.random())
-                answer = self.start()
+                answer = self.start(40 if stops else 5)
             if answer.status_code != 202:
                 with self.seen.lock:
                     self.seen.wrong.append(f"{answer.status_code}: {answer.text[:100]}")
                 return
             with self.seen.lock:
                 self.seen.jobs.append((self.number, answer.json()["id"]))
-            told = self.wait(answer.json(), self.chance.uniform(0, 3) if stops else None)
+            told = self.wait(answer.json(), self.chance.choice((0.3, 1.0, math.inf)) if stops else None)
             if told["state"] == "done":
                 self._check(told)
                 with self.seen.lock:
@@ -207,7 +210,8 @@ def greedy(visitor: Visitor, over: threading.Event) -> None:
         with visitor.seen.lock:
             if answer.status_code == 202:
                 visitor.seen.jobs.append((visitor.number, answer.json()["id"]))
-            visitor.seen.refused[answer.status_code] += answer.status_code != 202
+            else:
+                visitor.seen.refused[answer.status_code] += 1
         time.sleep(0.05)
 
 

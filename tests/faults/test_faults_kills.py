@@ -1,4 +1,4 @@
-"""``restore`` of a folder, ``bench``, ``tune``, ``train``: killed at random moments and interrupted, nothing is lost."""
+"""``restore`` of a folder, ``bench``, ``tune`` and ``train``: killed at random moments, interrupted, and resumed."""
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -86,12 +88,16 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
                 reason = getattr(error, "strerror", None) or error
         else:
             raise InvalidArgument("port", port or "7860 to 7899", f"a free port ({reason})")
+        sock.listen(128)  # a browser that is opened at once waits until the server answers
         yield sock
 
 
 def serve(served: Served, sock: socket.socket) -> None:
-    """Answer until interrupted; then every file of a visitor is removed."""
+    """Answer until interrupted or told to end (SIGTERM); then every file of a visitor is removed."""
     import uvicorn
+
+    # uvicorn passes a signal on when it has ended; the usual handler of this one would leave the files where they are.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
     config = uvicorn.Config(
         served.app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3

@@ -196,8 +196,8 @@ def stated() -> Iterator[tuple[str, Requirement]]:
 @pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs the checkout")
 @pytest.mark.parametrize("file", ["constraints.txt", "constraints-lowest.txt"])
 def test_every_dependency_has_bounds_that_its_tested_versions_keep(file: str) -> None:
-    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    pins = {Requirement(line).name.lower(): Requirement(line) for line in lines if line and not line.startswith("#")}
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]
+    pins = {Requirement(line).name.lower(): Requirement(line) for line in lines if line}
     for extra, requirement in stated():
         operators = {specifier.operator for specifier in requirement.specifier}
         assert operators == {">=", "<"}, f"{requirement} of [{extra}]: a lower and an upper bound"

@@ -1,7 +1,7 @@
 """Hostile input, at length: thousands of generated cases through every door of tests/faults, and a fuzzer.
 
     python benchmarks/faults.py run --cases 1000 -o runs/faults        # by hypothesis, every door
-    python benchmarks/faults.py fuzz "kernel files" --seconds 120 -o runs/faults   # atheris: pip install atheris
+    python benchmarks/faults.py fuzz pictures "kernel files" --seconds 600 -o runs/faults   # pip install atheris
     python benchmarks/faults.py table -o runs/faults                   # Markdown
     python benchmarks/faults.py again "kernel files" runs/faults/.../failures/ID.pickle
 
@@ -23,7 +23,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,7 +55,7 @@ def run(
         _known(name)
     sizes = [min(PART, cases - start) for start in range(0, cases, PART)]
     parts = [
-        {"kind": "hypothesis", "module": known[name], "door": name, "part": part, "seed": seed, "asked": size}
+        {"kind": "hypothesis", "door": name, "part": part, "seed": seed, "asked": size}
         for part, size in enumerate(sizes)
         for name in (door or known)
     ]
@@ -66,17 +65,19 @@ def run(
 
 @app.command()
 def fuzz(
-    door: str,
+    door: Annotated[list[str], typer.Argument(help="Doors that take bytes; they share the time and the process.")],
     seconds: Annotated[int, typer.Option(help="By the clock, of each part.", min=1)] = 60,
     output: Output = Path("runs/faults"),
     seed: Seed = 0,
     parts: Annotated[int, typer.Option(help="Runs with seeds of their own.", min=1)] = 1,
     patience: Patience = 300.0,
 ) -> None:
-    """atheris through one door, guided by the coverage of Python code, from good files to begin with."""
-    one = {"kind": "atheris", "module": _known(door)[door], "door": door, "seed": seed, "asked": seconds}
+    """atheris through doors of files, guided by the coverage of Python code, from good files to begin with."""
+    for name in door:
+        _known(name)
+    one = {"kind": "atheris", "door": ",".join(door), "seed": seed, "asked": seconds}
     _do([one | {"part": part} for part in range(parts)], output, 1, patience)
-    print(table(row for row in read(output) if row["door"] == door))
+    print(table(row for row in read(output) if row["kind"] == "atheris"))
 
 
 @app.command(name="table")
@@ -85,8 +86,11 @@ def print_table(output: Output = Path("runs/faults")) -> None:
     rows = read(output)
     print(table(rows))
     for row in rows:
-        for text, count in row["failures"].items():
-            print(f"\n{row['door']}, {row['kind']}, {count} times, in {row['folder']}:\n    {text}")
+        if row["died"]:
+            print(f"\n{row['door']}, {row['kind']}, in {row['folder']}:\n    {row['died']}")
+        for door, found in row["found"].items():
+            for text, times in found["failures"].items():
+                print(f"\n{door}, {row['kind']}, {times} times, in {row['folder']}:\n    {text}")
 
 
 @app.command()
@@ -119,7 +123,8 @@ def _do(parts: Sequence[dict[str, Any]], output: Path, workers: int, patience: f
         row = _part(left[number], output.resolve(), patience)
         with lock, (output / "results.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
-        told = f"{row['door']} {row['part']}: {row['cases']} cases, {sum(row['failures'].values())} broken"
+        cases, broken = (sum(found[key] for found in row["found"].values()) for key in ("cases", "broken"))
+        told = f"{row['door']} {row['part']}: {cases} cases, {broken} broken"
         print(f"[{time.monotonic() - began:.0f} s, {number + 1} of {len(left)}] {told}", file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -134,17 +139,17 @@ def _part(part: dict[str, Any], output: Path, patience: float) -> dict[str, Any]
     folder.mkdir(parents=True)
     digest = hashlib.sha256(f"{part['seed']} {part['door']} {part['part']}".encode()).digest()
     what = "fuzz" if part["kind"] == "atheris" else "generate"
-    words = [what, part["module"], part["door"], str(part["asked"]), str(int.from_bytes(digest[:3], "big"))]
+    words = [what, part["door"], str(part["asked"]), str(int.from_bytes(digest[:3], "big"))]
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, str(WORKER), *words], cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
         died = _wait(process, folder / "verdicts.jsonl", patience)
-    row = part | count(folder / "verdicts.jsonl") | {"folder": str(folder.relative_to(output))}
+    row = part | {"found": count(folder / "verdicts.jsonl"), "folder": str(folder.relative_to(output)), "died": died}
     if died:
         tail = (folder / "log.txt").read_text(errors="replace")[-300:]
-        row["failures"][f"{died}; the case is in case.pickle; {' '.join(tail.split())}"] = 1
+        row["died"] = f"{died}; the case is in case.pickle; {' '.join(tail.split())}"
     shutil.rmtree(folder / "corpus", ignore_errors=True)
     return row
 
@@ -171,22 +176,25 @@ def _wait(process: subprocess.Popen[bytes], progress: Path, patience: float) -> 
     return f"ended with exit code {code}" if code else ""
 
 
-def count(verdicts: Path) -> dict[str, Any]:
-    """How the cases of a part ended, the slowest in processor seconds, the largest in bytes."""
-    outcomes, failures = Counter[str](), Counter[str]()
-    seconds, size = 0.0, 0
+def count(verdicts: Path) -> dict[str, dict[str, Any]]:
+    """By door how the cases of a part ended, the slowest in processor seconds, the largest in bytes."""
+    found: dict[str, dict[str, Any]] = {}
     for line in verdicts.read_text().splitlines() if verdicts.exists() else ():
         try:
             verdict = json.loads(line)
         except ValueError:  # the last line of a process that died
             continue
+        new = {"cases": 0, "results": 0, "errors": 0, "broken": 0, "seconds": 0.0, "bytes": 0, "failures": {}}
+        here = found.setdefault(verdict["door"], new)
+        here["cases"] += 1
         if "broken" in verdict:
-            failures[verdict["broken"]] += 1
+            here["broken"] += 1
+            here["failures"][verdict["broken"]] = here["failures"].get(verdict["broken"], 0) + 1
             continue
-        outcomes[verdict["outcome"]] += 1
-        seconds, size = max(seconds, verdict["seconds"]), max(size, verdict["bytes"])
-    cases = sum(outcomes.values()) + sum(failures.values())
-    return {"cases": cases, "outcomes": outcomes, "seconds": seconds, "bytes": size, "failures": dict(failures)}
+        here["results" if verdict["outcome"] == "result" else "errors"] += 1
+        for key in ("seconds", "bytes"):
+            here[key] = max(here[key], verdict[key])
+    return found
 
 
 def read(output: Path) -> list[dict[str, Any]]:
@@ -200,17 +208,19 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
     head = ("door", "by", "cases", "documented errors", "results", "slowest, s", "most memory, MiB", "failures")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["door"], row["kind"]), []).append(row)
-        groups.setdefault(("all", row["kind"]), []).append(row)
+        for door, found in row["found"].items():
+            groups.setdefault((row["kind"], door), []).append(found)
+            groups.setdefault((row["kind"], "~all"), []).append(found)
+        if row["died"]:
+            lost = {"cases": 1, "results": 0, "errors": 0, "broken": 1, "seconds": 0.0, "bytes": 0}
+            groups.setdefault((row["kind"], "~all"), []).append(lost)
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "--:|" * 6]
-    for (door, kind), parts in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0] == "all", item[0][0])):
-        outcomes, failed = Counter[str](), sum(sum(part["failures"].values()) for part in parts)
-        for part in parts:
-            outcomes.update(part["outcomes"])
-        results = outcomes.pop("result", 0)
-        seconds, size = (max(part[key] for part in parts) for key in ("seconds", "bytes"))
-        cases = sum(part["cases"] for part in parts)
-        cells = [door, kind, cases, sum(outcomes.values()), results, f"{seconds:.2f}", round(size / 2**20), failed]
+    for (kind, door), parts in sorted(groups.items()):
+        cases, errors, results, broken = (
+            sum(p[key] for p in parts) for key in ("cases", "errors", "results", "broken")
+        )
+        seconds, size = (max(p[key] for p in parts) for key in ("seconds", "bytes"))
+        cells = [door.strip("~"), kind, cases, errors, results, f"{seconds:.2f}", round(size / 2**20), broken]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

@@ -1,9 +1,7 @@
 """One process of ``benchmarks/faults.py``: cases of one door, each judged and counted, until they are done or it dies.
 
-    python benchmarks/faults_worker.py generate MODULE DOOR CASES SEED   # by hypothesis
-    python benchmarks/faults_worker.py fuzz MODULE DOOR SECONDS SEED     # by atheris, guided by coverage of Python code
-
-MODULE is the file of tests/faults that has the door: only what it needs is imported.
+    python benchmarks/faults_worker.py generate DOOR CASES SEED          # by hypothesis
+    python benchmarks/faults_worker.py fuzz DOOR,DOOR,... SECONDS SEED   # by atheris, guided by coverage of Python code
 It works in the current folder: ``verdicts.jsonl`` gets a line a case, ``case.pickle`` is the case that it is at, so
 that one that kills the process is known, and ``failures/`` keeps those that were judged broken.
 """
@@ -15,6 +13,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
 import pickle
 import re
 import resource
@@ -28,9 +27,17 @@ HERE = Path(__file__).resolve().parent
 FAULTS = HERE.parent / "tests" / "faults"
 ADDRESSES = 16 * 2**30  # bytes of address space: a case that asks for more gets MemoryError, and the machine lives
 # What atheris follows. The decoders in C behind them it cannot see: there it only tries what reaches new Python code.
-FOLLOWED = ["kintsugi", "PIL", "tifffile", "yaml"]
-# Of packages that take minutes to be followed whole.
-FOLLOWED_MODULES = ("numpy.lib._format_impl", "zipfile", "torch._weights_only_unpickler", "json.decoder")
+FOLLOWED = (
+    "kintsugi.images.reading", "kintsugi.images.deep", "kintsugi.images.jpegfile", "kintsugi.operators.kernels",
+    "kintsugi.bench.maskfiles", "kintsugi.bench.suite", "kintsugi.bench.problems", "kintsugi.yamlfile",
+    "kintsugi.presets", "kintsugi.presets.place", "kintsugi.tune.plan", "kintsugi.priors.loading",
+    "kintsugi.priors.checkpoint", "kintsugi.priors.network", "kintsugi.priors.unet", "kintsugi.blind.learn",
+    "kintsugi.cli.train", "kintsugi.training.data", "PIL.Image", "PIL.ImageFile", "PIL.PngImagePlugin",
+    "PIL.JpegImagePlugin", "PIL.WebPImagePlugin", "PIL.TiffImagePlugin", "PIL.BmpImagePlugin", "PIL.GifImagePlugin",
+    "PIL.ImageOps", "tifffile.tifffile", "yaml.reader", "yaml.scanner", "yaml.parser", "yaml.composer",
+    "yaml.resolver", "yaml.constructor", "numpy.lib._format_impl", "zipfile", "torch._weights_only_unpickler",
+    "json.decoder",
+)  # fmt: skip
 
 
 def modules() -> dict[str, str]:
@@ -78,7 +85,7 @@ class Tally:
                 name = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
                 Path("failures", f"{name}.pickle").write_bytes(content)
                 Path("failures", f"{name}.txt").write_text(text, errors="replace")
-        print(json.dumps(row), file=self._lines)
+        print(json.dumps({"door": self.door.name, **row}), file=self._lines)
 
 
 def pickled(case: Any) -> bytes:
@@ -112,73 +119,58 @@ def generate(door: Any, cases: int, seed: int) -> None:
     each()
 
 
-def fuzz(module: str, name: str, seconds: float, seed: int) -> None:
-    """Cases by atheris for ``seconds``: bytes where the door has a way from them, else hypothesis's own bytes."""
+def fuzz(names: list[str], seconds: float, seed: int) -> None:
+    """Cases by atheris for ``seconds``. The first byte says which of the doors, the others are the file."""
     import atheris
-    import pydantic  # noqa: F401 (with what follows: imported before, and so not followed)
-    import scipy.ndimage  # noqa: F401
-    import torch._weights_only_unpickler
-    import torch.utils.data  # noqa: F401
-
-    with atheris.instrument_imports(include=FOLLOWED):
-        door = doors(module)[name]
-    for followed in map(importlib.import_module, FOLLOWED_MODULES):
-        for thing in vars(followed).values():
-            if inspect.isfunction(thing) and thing.__module__ == followed.__name__:
-                atheris.instrument_func(thing)
     from judge import warm
 
-    tally, corpus = Tally(door), Path("corpus")
+    known, tallies = modules(), []
+    for name in names:
+        door = doors(known[name])[name]
+        if door.from_bytes is None:
+            raise SystemExit(f"{name}: a door that takes no bytes; run it with generate")
+        warm(door)
+        tallies.append(Tally(door))
+    for module in FOLLOWED:
+        if module in sys.modules:
+            _follow(sys.modules[module], atheris.instrument_func)
+    corpus = Path("corpus")
     corpus.mkdir(exist_ok=True)
-    if door.from_bytes is None:
-        one = _by_hypothesis(door, tally)
-    else:
-        for number, content in enumerate(door.files()):
-            (corpus / f"seed-{number}").write_bytes(content)
-        one = lambda data: tally.take(door.from_bytes(data))  # noqa: E731
-    warm(door)
+    for number, tally in enumerate(tallies):
+        for at, content in enumerate(tally.door.files()):
+            (corpus / f"{number}-{at}").write_bytes(bytes([number]) + content)
     end = time.monotonic() + seconds
 
     def each(data: bytes) -> None:
         if time.monotonic() > end:
-            # The only way out that leaves our lines whole: libFuzzer ends the process by itself.
-            sys.stdout.flush()
-            import os
-
-            os._exit(0)
-        one(data)
+            os._exit(0)  # libFuzzer would end the process by itself, and take lines that are not written yet along
+        if data:
+            tally = tallies[data[0] % len(tallies)]
+            tally.take(tally.door.from_bytes(data[1:]))
 
     # The judge has the alarm for hangs, and the parent kills what hangs below Python.
-    options = [
-        "-timeout=0",
-        "-rss_limit_mb=0",
-        f"-seed={seed}",
-        "-max_len=65536",
-        "-verbosity=0",
-        "-print_final_stats=0",
-    ]
+    options = ["-timeout=0", "-rss_limit_mb=0", f"-seed={seed}", "-max_len=65536", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], each)
     atheris.Fuzz()
 
 
-def _by_hypothesis(door: Any, tally: Tally) -> Callable[[bytes], Any]:
-    import hypothesis
-
-    @hypothesis.settings(database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
-    @hypothesis.given(case=door.cases)
-    def each(case: Any) -> None:
-        tally.take(case)
-
-    return each.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+def _follow(module: Any, instrument: Callable[[Any], Any]) -> None:
+    """Instrument the functions and methods of a module."""
+    things = list(vars(module).values())
+    things += [method for thing in things if inspect.isclass(thing) for method in vars(thing).values()]
+    for thing in things:
+        if inspect.isfunction(thing) and thing.__module__ == module.__name__:
+            instrument(thing)
 
 
 def main() -> None:
-    what, module, name, amount, seed = sys.argv[1:]
+    what, names, amount, seed = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    sys.path.insert(0, str(FAULTS))
     if what == "fuzz":
-        fuzz(module, name, float(amount), int(seed))
+        fuzz(names.split(","), float(amount), int(seed))
     else:
-        generate(doors(module)[name], int(amount), int(seed))
+        generate(doors(modules()[names])[names], int(amount), int(seed))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class InvalidArgument(KintsugiError, ValueError):
 
     def __init__(self, name: str, got: object, expected: str) -> None:
         self.name, self.got, self.expected = name, got, expected
-        super().__init__(f"{name}: expected {expected}, got {_short(got)}")
+        # What is expected may name what a file holds: one line of characters that can be printed, whatever that is.
+        super().__init__(one_line(f"{name}: expected {expected}, got {_short(got)}", 1500))
 
 
 class InvalidFile(KintsugiError, ValueError):

@@ -13,7 +13,7 @@ import test_faults_images as pictures
 import torch
 from corrupt import EDGES, any_of
 from hypothesis import strategies as st
-from judge import Broken, Door, passes
+from judge import Broken, Door, judge, passes
 
 from kintsugi.bench.maskfiles import mask_from
 from kintsugi.cli.options import parse_kernel
@@ -143,6 +143,12 @@ DOORS = (KERNELS, KERNEL_WORDS, MASK_ARCHIVES)
 test_kernel_files = passes(KERNELS)
 test_kernel_words = passes(KERNEL_WORDS)
 test_mask_archives = passes(MASK_ARCHIVES)
+
+
+def test_names_in_an_archive_are_written_out(tmp_path: Path) -> None:
+    """Found by atheris: they went into the message as they are, and a terminal would have obeyed them."""
+    outcome = judge(MASK_ARCHIVES, (npz({"a\x1b[2J\nb.npy": npy(MASK)}), "masks", None)).outcome
+    assert outcome == "InvalidArgument"
 
 
 def test_kernels_are_those_of_the_file(tmp_path: Path) -> None:

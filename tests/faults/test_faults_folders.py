@@ -12,11 +12,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import samples
 import test_faults_models as models
 from corrupt import damaged
 from hypothesis import strategies as st
-from judge import Broken, Door, check_line, passes
+from judge import Broken, Door, check_line, judge, passes
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -150,3 +151,14 @@ def test_records_of_failures_that_cannot_be_read_are_told(tmp_path: Path) -> Non
         (tmp_path / ".kintsugi/failed" / f"{number}.json").write_bytes(content)
     assert manifest.failures()["a.png"] == "why"
     assert len(manifest.failures()) == len(RECORDS) + 1
+
+
+@pytest.mark.parametrize("link", OUTPUT_LINKS[:1] + OUTPUT_LINKS[2:3] + OUTPUT_LINKS[-1:])
+def test_nothing_is_written_through_a_link_that_leads_out(link: tuple[str, str]) -> None:
+    files = {"a.png": GOOD_PICTURE, "sub/a.png": GOOD_PICTURE}
+    assert judge(FOLDERS, GOOD | {"files": files, "there_links": [link]}).outcome == "KintsugiError"
+
+
+@pytest.mark.parametrize("name", ["\udcff.png", "new\nline.png", "\x1b[2J.png"])
+def test_names_of_any_bytes_are_restored_and_written_out(name: str) -> None:
+    assert judge(FOLDERS, GOOD | {"files": {name: GOOD_PICTURE, "a.png": GOOD_PICTURE}}).outcome == "result"

@@ -10,12 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from judge import Broken, Door, passes
 from test_faults_tensors import tensors
 
 from kintsugi import operators as ops
+from kintsugi.errors import InvalidArgument
 from kintsugi.likelihood import Poisson, PoissonGaussian
 from kintsugi.operators import Operator
 
@@ -113,3 +115,31 @@ ARGUMENTS = Door("operator arguments", calls(), act, GOOD)
 DOORS = (ARGUMENTS,)
 
 test_operator_arguments = passes(ARGUMENTS, examples=40)
+
+
+INFINITE = torch.ones(8, 8).index_fill(0, torch.tensor([2]), float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "value"),
+    [
+        ("pad", "before", ()), ("pad", "after", (1, 2, 3)), ("box", "dims", 10**18), ("motion", "length", 1e300),
+        ("cubic", "factor", 10**9), ("cubic", "a", -float("inf")), ("scale", "scale", 1e300),
+        ("resize", "size", (2**31, 4)), ("lines", "seed", -1), ("grey", "weights", (1e300,) * 3),
+        ("stationary", "transfer", INFINITE), ("blur", "kernel", torch.ones(3, 3, device="meta")),
+        ("mask", "mask", torch.ones(8, device="meta")), ("mri", "mask", torch.ones(8).to_sparse()),
+        ("matrix", "matrix", torch.eye(192).to_sparse()), ("colour", "matrix", torch.eye(3).to_sparse()),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_refused_by_name(name: str, word: str, value: Any) -> None:
+    make, words = MADE[name]
+    with pytest.raises(InvalidArgument) as found:
+        make(**{**words, word: value})
+    assert found.value.name in (word, "kernel", "colour", "size")
+
+
+@pytest.mark.parametrize("x", [torch.zeros(1, 3, 8, 8, dtype=torch.int64), torch.zeros(1, 3, 8, 8, device="meta")])
+def test_signals_are_floating_point_numbers_with_values(x: torch.Tensor) -> None:
+    for name in ("identity", "mask", "blur", "jpeg"):
+        with pytest.raises(InvalidArgument, match="x: expected"):
+            MADE[name][0](**MADE[name][1])(x)

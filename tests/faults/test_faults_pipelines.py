@@ -117,3 +117,10 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidFile, match=r"weights that are not finite, first in 'conv_in\.bias'"):
         load_prior(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("norm_eps", [1]), ("norm_num_groups", True), ("layers_per_block", 10**9)])
+def test_settings_that_only_a_run_would_find(name: str, value: Any) -> None:
+    tree = dict(good())
+    tree[NET] = json.dumps(json.loads(tree[NET]) | {name: value}).encode()
+    assert judge(PIPELINES, tree).outcome == "InvalidFile"

@@ -16,7 +16,7 @@ import test_faults_models as models
 import torch
 from corrupt import any_of, damaged
 from hypothesis import strategies as st
-from judge import Broken, Door, passes
+from judge import Broken, Door, judge, passes
 
 from kintsugi.blind.learn import Convolutional, _network
 from kintsugi.cli.train import read_log
@@ -137,3 +137,8 @@ def test_no_other_program_is_run_for_a_picture(tmp_path: Path) -> None:
         for reader in (read_rgb, image_size):
             with pytest.raises(InvalidFile, match="not a picture that can be read"):
                 reader(path)
+
+
+def test_a_picture_of_one_pixel_warns_of_nothing() -> None:
+    one = samples.saved(samples.Image.fromarray(samples.pixels(1, 1, 3)), "PNG")
+    assert judge(TRAINED, (one, "a.png")).outcome == "result"

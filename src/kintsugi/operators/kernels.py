@@ -65,6 +65,8 @@ def bicubic_kernel(factor: int, a: float = -0.5) -> Tensor:
     """
     if factor < 1:
         raise InvalidArgument("factor", factor, "an integer of at least 1")
+    if not abs(a) < 1e6:
+        raise InvalidArgument("a", a, "a number, as -0.5 or -0.75")
     taps = 4 * factor - factor % 2
     _check_side("factor", taps, 1)
     x = ((torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / factor).abs()

@@ -91,8 +91,9 @@ def _check_config(where: str, part: Any) -> None:
         default, value = parameter.default, getattr(part.config, name, None)
         if value is None or type(default) not in (bool, int, float, str) or type(value) is type(default):
             continue
-        # Where the default is a number, some models have a list of them, one a level.
-        right = not isinstance(default, bool | str) and isinstance(value, int | float | list | tuple)
+        # Where the default is a whole number, some models have a list of them, one a level.
+        kinds = {int: int | float | list | tuple, float: int | float}.get(type(default))
+        right = kinds is not None and isinstance(value, kinds)
         if isinstance(value, bool) or not right:
             kind = type(default).__name__
             raise InvalidFile(where, f"{name}: expected {kind} as in {default!r}, got {value!r}")

@@ -17,7 +17,8 @@ from .errors import Diverged, InvalidArgument, InvalidFile, KintsugiError, NotCo
 
 if TYPE_CHECKING:
     from . import blind, operators, oracles, phantoms, samplers, uncertainty
-    from .blind import Estimate, Learned, estimate, learn
+    from .blind.estimate import Estimate, estimate
+    from .blind.learn import Learned, learn
     from .driver import restore
     from .presets import load_preset
     from .priors import Prior, available_priors, load_prior

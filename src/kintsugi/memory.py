@@ -102,7 +102,7 @@ class Meter(TorchDispatchMode):
     """
 
     def __init__(self, limit: float = float("inf")) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._limit, self._known = limit, WeakIdKeyDictionary()
 

@@ -479,3 +479,22 @@ def test_arguments_that_make_no_prior() -> None:
 def test_a_missing_package_is_named_with_its_extra() -> None:
     with pytest.raises(MissingPackage, match=r"an ONNX file needs no_such_package: pip install .*\[onnx\]"):
         optional("no_such_package", "onnx", "an ONNX file")
+
+
+def test_a_network_that_refuses_a_size_is_a_clear_error() -> None:
+    """As a U-Net that cannot halve it does; what is no fault of the arguments is raised as it is."""
+
+    def halving(z: Tensor, eta: Tensor) -> Tensor:
+        down = torch.nn.functional.avg_pool2d(z, 2)
+        return z + torch.nn.functional.interpolate(down, scale_factor=2.0)
+
+    prior = denoiser_prior(halving)
+    assert prior.denoise(torch.zeros(1, 3, 4, 4), torch.ones(1)).shape == (1, 3, 4, 4)
+    with pytest.raises(InvalidArgument, match=r"prior: expected a network that takes signals of shape \(3, 5, 5\)"):
+        prior.denoise(torch.zeros(1, 3, 5, 5), torch.ones(1))
+
+    def full(z: Tensor, eta: Tensor) -> Tensor:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        denoiser_prior(full).denoise(torch.zeros(1, 3, 4, 4), torch.ones(1))

@@ -143,3 +143,13 @@ def test_signals_are_floating_point_numbers_with_values(x: torch.Tensor) -> None
     for name in ("identity", "mask", "blur", "jpeg"):
         with pytest.raises(InvalidArgument, match="x: expected"):
             MADE[name][0](**MADE[name][1])(x)
+
+
+@pytest.mark.parametrize("name", ["identity", "mask", "blur", "average"])
+def test_half_precision_goes_there_and_back(name: str) -> None:
+    """In the precision of single numbers, of which Fourier transforms know: to three digits the same."""
+    operator = MADE[name][0](**MADE[name][1])
+    x = torch.rand(1, *operator.in_shape, generator=torch.Generator().manual_seed(0))
+    half = operator.project(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), operator.project(x.bfloat16().float()), rtol=0, atol=0.05)

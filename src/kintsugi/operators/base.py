@@ -222,9 +222,10 @@ class LinearOperator(Operator):
     def pinv(self, y: Tensor) -> Tensor:
         """The pseudo-inverse ``A^+ y`` at the operator's cut-off; shape (B, *in_shape)."""
         check_shape("y", y, self.out_shape, self.out_complex, self.batch)
+        wide = single(y)
         if self.flat is not None:
-            return self._adjoint(y if self.flat == 1 else y / self.flat)
-        return self.lift(lambda lam: (lam.reciprocal(),), (), y)
+            return self._adjoint(wide if self.flat == 1 else wide / self.flat).to(y.dtype)
+        return self.lift(lambda lam: (lam.reciprocal(),), (), wide).to(y.dtype)
 
     def project(self, x: Tensor) -> Tensor:
         """``P x = A^+ A x``: what of ``x`` was measured; shape (B, *in_shape)."""

@@ -28,7 +28,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..errors import InvalidArgument, is_whole
+from ..errors import InvalidArgument, KintsugiError, is_whole
+from ..memory import ran_out
 from ..paths import Path, Rescaled
 from .base import Prior
 from .clock import Clock, as_level
@@ -165,7 +166,13 @@ class ModelPrior(Prior):
 
     def _call(self, x: Tensor, time: Tensor, words: Mapping[str, Any]) -> Tensor:
         words = {k: v.to(x.device) if isinstance(v, Tensor) else v for k, v in words.items()}
-        out = self.network(x, time, **words)
+        try:
+            out = self.network(x, time, **words)
+        except RuntimeError as error:  # what a network makes of sizes that it cannot halve, or that its settings forbid
+            if isinstance(error, KintsugiError) or ran_out(error):
+                raise
+            what = f"a network that takes signals of shape {tuple(x.shape[1:])}"
+            raise InvalidArgument("prior", f"{type(error).__name__}: {error}", what) from error
         if not isinstance(out, Tensor):
             out = out[0] if isinstance(out, tuple) else out.sample
         return out[:, : x.shape[1]]

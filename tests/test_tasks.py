@@ -212,8 +212,8 @@ def test_what_is_simulated_is_what_is_restored() -> None:
         degraded = simulate(task, clean, settings)
         prepared = prepare(task, degraded, settings)
         canvas = torch.zeros((1, *prepared.problem.operator.in_shape))
-        positions = torch.arange(canvas.numel()).view(canvas.shape)
-        canvas.view(-1)[prepared.problem.operator.visible(positions).flatten()] = clean.pixels.flatten()
+        positions = torch.arange(canvas.numel(), dtype=torch.float64).view(canvas.shape)
+        canvas.view(-1)[prepared.problem.operator.visible(positions).flatten().long()] = clean.pixels.flatten()
         expected = prepared.problem.operator(canvas)[0]
         border = 5 if task in ("sr", "deblur") else 0
         inside = (slice(None), slice(border, expected.shape[1] - border), slice(border, expected.shape[2] - border))

@@ -79,7 +79,7 @@ def test_options_are_those_of_the_family(tmp_path: Path) -> None:
 
 def test_names() -> None:
     assert isinstance(kintsugi.load_prior("photo"), NetworkPrior)
-    with pytest.raises(InvalidArgument, match=r"prior: expected one of phantom-ct, .* on the hub"):
+    with pytest.raises(InvalidArgument, match=r"prior: expected one of face, face-flow, phantom-ct, .* on the hub"):
         kintsugi.load_prior("fotos")
     for missing in ("nowhere/model.pt", "model.pt", "./a/b/c", "model.onnx"):
         with pytest.raises(InvalidFile):

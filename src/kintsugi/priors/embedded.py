@@ -12,7 +12,7 @@ from ..errors import InvalidArgument
 def available_priors() -> dict[str, Path]:
     """The models that come with the package: name and file."""
     folder = Path(str(resources.files("kintsugi") / "data"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"), key=lambda p: p.stem)}
 
 
 def prior_path(name: str | os.PathLike[str]) -> Path:

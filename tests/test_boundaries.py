@@ -28,7 +28,8 @@ def scene_around(operator: LinearOperator, seed: int = 0) -> tuple[Array, Tensor
     assert channels == 1
     scene = np.random.default_rng(seed).standard_normal((height + 2 * SCENE_MARGIN, width + 2 * SCENE_MARGIN))
     canvas = torch.from_numpy(scene[SCENE_MARGIN : SCENE_MARGIN + height, SCENE_MARGIN : SCENE_MARGIN + width].copy())
-    index = operator.visible(torch.arange(height * width).view(1, 1, height, width))
+    places = torch.arange(height * width, dtype=torch.float64)
+    index = operator.visible(places.view(1, 1, height, width)).long()
     top, left = divmod(int(index[0, 0, 0, 0]), width)
     return scene, canvas[None, None], (top + SCENE_MARGIN, left + SCENE_MARGIN)
 

@@ -119,7 +119,17 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
         load_prior(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("norm_eps", [1]), ("norm_num_groups", True), ("layers_per_block", 10**9)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sample_size", "evil"),
+        ("sample_size", [8, -8]),
+        ("downsample_padding", ["a"]),
+        ("norm_eps", [1]),
+        ("norm_num_groups", True),
+        ("layers_per_block", 10**9),
+    ],
+)
 def test_settings_that_only_a_run_would_find(name: str, value: Any) -> None:
     tree = dict(good())
     tree[NET] = json.dumps(json.loads(tree[NET]) | {name: value}).encode()

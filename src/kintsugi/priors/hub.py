@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from ..errors import InvalidArgument, InvalidFile
+from ..errors import InvalidArgument, InvalidFile, is_whole
 from ..files import atomic_path
 from ..optional import optional
 
@@ -87,13 +87,18 @@ def _check_config(where: str, part: Any) -> None:
     """:class:`InvalidFile` for a setting of another type than its default has, which only a run would find."""
     if part is None or not hasattr(part, "config"):
         return
+    size = getattr(part.config, "sample_size", None)  # has no default that would tell its type
+    sides = size if isinstance(size, list | tuple) and len(size) == 2 else [size]
+    if size is not None and not all(is_whole(side, 1) for side in sides):
+        raise InvalidFile(where, f"sample_size: expected a number of pixels, or height and width, got {size!r}")
     for name, parameter in inspect.signature(type(part).__init__).parameters.items():
         default, value = parameter.default, getattr(part.config, name, None)
         if value is None or type(default) not in (bool, int, float, str) or type(value) is type(default):
             continue
         # Where the default is a whole number, some models have a list of them, one a level.
         kinds = {int: int | float | list | tuple, float: int | float}.get(type(default))
-        right = kinds is not None and isinstance(value, kinds)
+        parts = value if isinstance(value, list | tuple) else [value]
+        right = kinds is not None and isinstance(value, kinds) and all(isinstance(part, int | float) for part in parts)
         if isinstance(value, bool) or not right:
             kind = type(default).__name__
             raise InvalidFile(where, f"{name}: expected {kind} as in {default!r}, got {value!r}")

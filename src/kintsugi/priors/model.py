@@ -168,7 +168,11 @@ class ModelPrior(Prior):
         words = {k: v.to(x.device) if isinstance(v, Tensor) else v for k, v in words.items()}
         try:
             out = self.network(x, time, **words)
-        except RuntimeError as error:  # what a network makes of sizes that it cannot halve, or that its settings forbid
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:  # sizes, or settings, that do not fit
             if isinstance(error, KintsugiError) or ran_out(error):
                 raise
             what = f"a network that takes signals of shape {tuple(x.shape[1:])}"

@@ -224,8 +224,10 @@ class LinearOperator(Operator):
         check_shape("y", y, self.out_shape, self.out_complex, self.batch)
         wide = single(y)
         if self.flat is not None:
-            return self._adjoint(wide if self.flat == 1 else wide / self.flat).to(y.dtype)
-        return self.lift(lambda lam: (lam.reciprocal(),), (), wide).to(y.dtype)
+            x = self._adjoint(wide if self.flat == 1 else wide / self.flat)
+        else:
+            x = self.lift(lambda lam: (lam.reciprocal(),), (), wide)
+        return x if wide is y or self.in_complex else x.to(y.dtype)
 
     def project(self, x: Tensor) -> Tensor:
         """``P x = A^+ A x``: what of ``x`` was measured; shape (B, *in_shape)."""

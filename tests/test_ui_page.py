@@ -218,13 +218,14 @@ def test_errors_in_plain_words(browser: Any, server: Server, photo: Path, tmp_pa
         assert page.inner_text("#k-error") == "Paint over the holes first, or choose a mask file."
         (tmp_path / "letter.png").write_text("Dear Sir,")
         drop(page, tmp_path / "letter.png")
-        assert "cannot show it" in page.inner_text("#k-caption")
+        page.wait_for_function("document.querySelector('#k-caption').innerText.includes('cannot show it')")
         wrong(page, "small")
         page.click("#k-mend")
         page.wait_for_selector("#k-error:visible")
         assert page.inner_text("#k-error").startswith("Letter.png: not a picture that can be read")
         (tmp_path / "large.png").write_bytes(bytes(2**20 + 1))
         page.set_input_files("#k-file", tmp_path / "large.png")
+        page.wait_for_function("document.querySelector('#k-error').innerText.includes('large.png')")
         assert page.inner_text("#k-error") == "large.png is too large: this page takes up to 1 MiB."
 
 

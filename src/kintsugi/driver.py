@@ -59,7 +59,7 @@ def restore(
     seed: sample j of image i depends on (seed, i, j) alone, not on what stands beside it in a batch.
     batch: rows at a time; None takes them one by one for large signals and up to 16 together for small ones.
     tile: networks see images in tiles of this many pixels a side, with an exact overlap; None for the whole image.
-    max_memory: bytes, or words such as "4GiB", within which ``batch`` and ``tile`` are made smaller beforehand
+    max_memory: bytes, or words such as "4GiB", for which ``batch`` and ``tile`` are chosen beforehand, by estimate
         (:mod:`kintsugi.budget`): of the whole process on a CPU, of tensors on a GPU.
     progress: True for a bar, in logs lines; or ``progress(done, total)`` in steps over all batches.
 

@@ -167,7 +167,8 @@ def run_killed(
 
 def _check_interrupted(job: Job, code: int, text: str) -> None:
     lines = text.splitlines()
-    told = [line for line in lines if line == "interrupted; the same command again goes on"]
+    # Both streams go into one log: the end of a line of the other may come after it.
+    told = [line for line in lines if line.endswith("interrupted; the same command again goes on")]
     if code not in (0, 130) or len(told) != (code == 130) or "Traceback" in text or "Exception ignored" in text:
         raise Broken(f"{job.name}: interrupted, it ended with {code}: {text[-2000:]}")
 

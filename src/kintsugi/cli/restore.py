@@ -82,7 +82,7 @@ def restore(
     compare: Annotated[bool, typer.Option("--compare", help="Also write OUT-compare.png: input and output.")] = False,
     max_memory: Annotated[
         str | None,
-        typer.Option(help="Work in parts that fit into this, as in 4GiB: of each process, on a GPU of its tensors."),
+        typer.Option(help="Work in parts that should fit into this, as in 4GiB (docs/reliability.md)."),
     ] = None,
     uncertainty: options.Uncertainty = None,
     invented: options.Invented = None,

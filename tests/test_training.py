@@ -679,6 +679,34 @@ def test_level_weight_is_best_at_the_log_of_the_loss() -> None:
     assert float(grad.abs().max()) < 1e-5
 
 
+def test_balance_weighs_crops_by_their_own_error_where_it_can_be_seen() -> None:
+    """At balance 1 and little noise the gradient is that of log L, with much noise that of L; u learns L itself."""
+    errors = torch.tensor([0.1, 0.4])
+    eta = torch.tensor([0.01, 0.01])
+
+    def gradients(balance: float, eta: Tensor) -> tuple[Tensor, Tensor]:
+        x_eta = eta.view(-1, 1, 1, 1)
+        z = X0[:2] + x_eta * NOISE[:2]
+        perfect = (X0[:2] - 0.25 / (0.25 + x_eta**2) * z) / (x_eta * 0.5 / (0.25 + x_eta**2).sqrt())
+        answer = (perfect + errors.view(2, 1, 1, 1)).requires_grad_()
+        loss = DenoisingLoss(Answer(answer), replace(TINY, balance=balance))  # type: ignore[arg-type]
+        loss.weight.knots.data.fill_(math.log(0.05))
+        loss(X0[:2], NOISE[:2], eta)[0].backward()
+        assert answer.grad is not None
+        assert loss.weight.knots.grad is not None
+        return answer.grad.flatten(1).sum(1), loss.weight.knots.grad
+
+    plain, knots = gradients(0.0, eta)
+    torch.testing.assert_close(plain, errors / 0.05, rtol=2e-3, atol=0)  # half the batch of d/dF F^2 / 0.05
+    half, _ = gradients(0.5, eta)
+    torch.testing.assert_close(half, (0.05 / errors**2).sqrt() * errors / 0.05, rtol=2e-3, atol=0)
+    logarithm, knots_too = gradients(1.0, eta)
+    torch.testing.assert_close(logarithm, 1 / errors, rtol=2e-3, atol=0)
+    torch.testing.assert_close(knots_too, knots, rtol=1e-5, atol=0)
+    blind, _ = gradients(1.0, torch.tensor([50.0, 50.0]))
+    torch.testing.assert_close(blind, errors / 0.05, rtol=2e-3, atol=0)
+
+
 def test_noise_levels_have_the_distribution_of_the_settings() -> None:
     config = replace(TINY, eta_range=(0.01, 100.0), focus=(0.1, 1.0), focus_share=0.6)
     levels = torch.cat([draw_levels(4, config, torch.Generator().manual_seed(k)) for k in range(2000)])

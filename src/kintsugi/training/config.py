@@ -26,6 +26,9 @@ class TrainConfig:
     min_scale, max_scale: the range of the factor by which half of the crops are reduced or enlarged. synthetic: the
     share of the crops that are no photographs but drawn, dead leaves and gradients: see ``synthetic.py``.
 
+    balance: how much an easy crop, sky or a wall, counts for the gradient beside a difficult one: 0 as its squared
+    error does, 1 as the logarithm of it does, which is PSNR. See ``loss.py``.
+
     size: instead of crops, whole pictures: the middle square of each, reduced to ``size`` x ``size``; ``crop``,
     ``min_scale``, ``max_scale``, ``synthetic`` and ``oversample`` are then not used. orientations: "all" eight,
     "mirrored" left to right or not, or only the "one" that is stored; None: all of crops, mirrored of whole pictures.
@@ -58,6 +61,7 @@ class TrainConfig:
     min_scale: float = 0.3
     max_scale: float = 1.0
     synthetic: float = 0.0
+    balance: float = 0.0
     grey_share: float | None = None
     size: int | None = None
     orientations: Orientations | None = None
@@ -113,7 +117,7 @@ class TrainConfig:
         for name in ("lr", "clip", "data_variance"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(name, getattr(self, name), "a positive number")
-        for name in ("grey_share", "focus_share", "ema", "augment", "synthetic", "mixed"):
+        for name in ("grey_share", "focus_share", "ema", "augment", "synthetic", "balance", "mixed"):
             if not 0 <= (getattr(self, name) or 0.0) <= 1:
                 raise InvalidArgument(name, getattr(self, name), "a number from 0 to 1")
         if not 0 <= self.shift <= 0.5:

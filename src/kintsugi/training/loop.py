@@ -81,7 +81,7 @@ def train(
     loss = DenoisingLoss(net, config)
     # The level weights must settle long before the network does, or the noisiest levels drown the others.
     groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": [loss.weight.knots], "scale": 20.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     average = torch.optim.swa_utils.AveragedModel(
         net, device=accelerator.device, multi_avg_fn=partial(move_average, config.ema)
     )

@@ -5,6 +5,13 @@ magnitude between noise levels. As in EDM2 (Karras et al., CVPR 2024, section 2.
 of its own expected loss, learned as ``u(eta)``: ``L / exp(u) + u``. Every level then contributes gradients of the same
 size, and what is optimised is close to the mean of the PSNR over levels.
 
+Crops differ as much as levels do: the error on foliage is a hundred times that on sky, and a network that is judged by
+PSNR, a mean of logarithms, has half of its judgement in smooth pictures from which no gradient comes. ``balance`` p
+multiplies the loss of a crop by ``(exp(u) / L)^q`` with ``q = p v / (v + eta^2)``, v the variance of the data: 1 is the
+gradient of the logarithm, where the noise is low. What is learned is still the posterior mean, as long as the weight
+depends on nothing but what can be seen in the noisy crop; how difficult it is can be seen as far as the crop can,
+hence the factor.
+
 A velocity network is trained in the same way: there F_target is ``eps - x_0`` at ``x_t = (1 - t) x_0 + t eps`` with
 ``t = eta / (1 + eta)``, and the loss is that of flow matching.
 """
@@ -58,7 +65,7 @@ class DenoisingLoss(nn.Module):
         super().__init__()
         self.net = net
         self.weight = LevelWeight(config.eta_range)
-        self.data_variance, self.prediction = config.data_variance, config.prediction
+        self.data_variance, self.prediction, self.balance = config.data_variance, config.prediction, config.balance
 
     def forward(self, x0: Tensor, noise: Tensor, eta: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The weighted loss (scalar) and the loss of each sample before weighting ``(B,)``.
@@ -71,4 +78,9 @@ class DenoisingLoss(nn.Module):
         told = () if labels is None else (labels,)
         per_sample = (self.net(c_in * z, c_noise, *told).float() - target).square().flatten(1).mean(1)
         u = self.weight(eta)
-        return (per_sample / u.exp() + u).mean(), per_sample.detach()
+        level = u.exp()
+        power = self.balance * self.data_variance / (self.data_variance + eta.square())
+        weight = (per_sample / level).detach().clamp_min(1e-4) ** -power
+        # The weight must not reach u, which is an estimate of the loss as it is.
+        value = per_sample / level + u + (weight - 1) * per_sample / level.detach()
+        return value.mean(), per_sample.detach()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import kintsugi
-from kintsugi import budget
+from kintsugi import memory
 from kintsugi.errors import InvalidArgument
 from kintsugi.memory import Meter, OutOfMemory, TooMuch, bytes_of, in_use, in_words, ran_out
 from kintsugi.operators import BlockAverage, Mask
@@ -84,7 +84,9 @@ def test_what_allocators_say() -> None:
         np.ones(2**50)
     for error in (torch_says.value, numpy_says.value, *(make() for make in ERRORS)):
         assert ran_out(error)
-    for other in (RuntimeError("shapes cannot be multiplied"), ValueError(FULL), KeyboardInterrupt(), OSError()):
+    assert ran_out(RuntimeError("could not create a primitive"))
+    words = ("could not create a primitive descriptor", "shapes cannot be multiplied")
+    for other in (*map(RuntimeError, words), ValueError(FULL), KeyboardInterrupt(), OSError()):
         assert not ran_out(other)
 
 
@@ -268,7 +270,7 @@ class Everywhere(Prior):
 @pytest.fixture
 def nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process itself takes nothing, so that limits are of tensors."""
-    monkeypatch.setattr(budget, "in_use", lambda device: 0)
+    monkeypatch.setattr(memory, "in_use", lambda device: 0)
 
 
 @pytest.mark.usefixtures("nothing_else")

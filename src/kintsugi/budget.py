@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .errors import InvalidArgument, NotConverged
-from .memory import Meter, TooMuch, in_use, in_words
+from .memory import Meter, TooMuch, in_words, room
 from .noise import RowNoise
 from .priors.base import Prior, Vjp
 from .priors.fitting import Fit, smaller_tile, window
@@ -41,9 +41,8 @@ def fit_into(limit: int, problem: Problem, prior: Prior, method: Sampler, steps:
     device = problem.y.device
     z = torch.empty((1, *problem.operator.in_shape), dtype=problem.y.dtype, device=device)
     with torch.no_grad():
-        network = _measure_network(prior, method, z, limit - in_use(device), wanted.tile)
-        taken = in_use(device)  # now that the network has run and has all that it keeps
-        free = limit - taken
+        network = _measure_network(prior, method, z, room(device, limit), wanted.tile)
+        free = room(device, limit)  # now that the network has run and has all that it keeps
         algebra = _measure_algebra(problem, prior, method, steps, free)
 
     def estimate(fit: Fit) -> float:
@@ -59,8 +58,8 @@ def fit_into(limit: int, problem: Problem, prior: Prior, method: Sampler, steps:
     raise InvalidArgument(
         "max_memory",
         in_words(limit),
-        f"at least {in_words(taken + estimate(fit))} for this problem with {method.name}, of which "
-        f"{in_words(taken)} are in use before it starts",
+        f"at least {in_words(limit - free + estimate(fit))} for this problem with {method.name}, of which "
+        f"{in_words(limit - free)} are in use before it starts",
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,15 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from .errors import InvalidArgument, KintsugiError, is_whole
 
-# What allocators say in a RuntimeError: PyTorch's on a CPU, on Apple's GPUs, and what cuDNN and cuBLAS need beside it.
+# What allocators say in a RuntimeError: PyTorch's on a CPU, on Apple's GPUs, and what oneDNN, cuDNN and cuBLAS need.
 _SAYS = re.compile(
     r"DefaultCPUAllocator: (can't allocate|not enough) memory|out of memory|std::bad_alloc|"
-    r"(CUDNN|CUBLAS)\w*_ALLOC_FAILED"
+    r"could not (create|execute) a primitive$|(CUDNN|CUBLAS)\w*_ALLOC_FAILED"
 )
 _UNITS = {"": 1, **{f"{k}b": 1000**n for n, k in enumerate(("", "k", "m", "g", "t"))}}
 _UNITS |= {f"{k}ib": 1024**n for n, k in enumerate(("k", "m", "g", "t"), 1)}
+
+SPARE = 32 * 2**20  # bytes
 
 
 class OutOfMemory(KintsugiError, MemoryError):
@@ -88,6 +92,67 @@ def in_use(device: torch.device) -> int:
     import resource
 
     return pages * resource.getpagesize()
+
+
+def room(device: torch.device, limit: float) -> float:
+    """Bytes that may still be taken on ``device`` before ``limit``, or a :func:`wall`, is reached."""
+    free = limit - in_use(device)
+    if device.type != "cpu":
+        return free
+    with suppress(ImportError, OSError):
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if most != resource.RLIM_INFINITY:
+            free = min(free, most - _status()["VmData"])
+    return free
+
+
+@contextmanager
+def wall(limit: int | None, device: torch.device) -> Iterator[None]:
+    """Let the process have no more than ``limit`` bytes of memory while a block runs on a CPU; None: as it was.
+
+    Allocations beyond it fail as if memory had run out, at which whoever asked makes smaller parts. What the system
+    limits is what a process may write to (``RLIMIT_DATA``), written to yet or not: it may grow by as much as the
+    process is below the limit, less ``SPARE`` for code that is not read in yet and for what was mapped before and is
+    used later.
+    Linux only: elsewhere nothing is done.
+
+    Errors: :class:`InvalidArgument` for ``max_memory`` where the process has more already; :class:`OutOfMemory` where
+    nothing is left that could be made smaller.
+    """
+    status = _status() if limit is not None and device.type == "cpu" else {}
+    if limit is None or not status:
+        yield
+        return
+    import resource
+
+    torch.zeros(1 << 20).add_(1)  # makes the threads, which cannot be made, and end the process, where no room is left
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    status = _status()
+    least = status["VmRSS"] + SPARE
+    if limit <= least:
+        expected = f"more than the {in_words(least)} that the process needs before it starts"
+        raise InvalidArgument("max_memory", in_words(limit), expected)
+    resource.setrlimit(resource.RLIMIT_DATA, (status["VmData"] + limit - least, hard))
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not ran_out(error):
+            raise
+        raise OutOfMemory(f"memory ran out within max_memory, {in_words(limit)}") from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _status() -> dict[str, int]:
+    """What Linux says of the memory of this process, in bytes; empty elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: 1024 * int(words.split()[0]) for name, _, words in (line.partition(":") for line in lines)
+            if words.endswith("kB")}  # fmt: skip
 
 
 class TooMuch(Exception):

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import InvalidArgument, InvalidFile, KintsugiError
 from ..files import atomic_path
+from ..memory import bytes_of, wall
 from ..priors import Prior
 from ..priors.carried import Carried, carry
 from ..training.data import image_size
@@ -158,8 +159,10 @@ def restore_there(shared: Shared, given: Mapping[str, Given], entry: Entry) -> t
         known |= {str(place): getattr(for_entry(shared.recipe, entry), option) for option, place in places.items()}
         try:
             method, device = make_method(recipe), find_device(shared.device)
-            ready = make_ready(source, target, recipe)
-            cost, more = restore_ready(ready, recipe, _model(shared.model, shared.recipe), method, device)
+            model = _model(shared.model, shared.recipe)
+            with wall(None if recipe.max_memory is None else bytes_of(recipe.max_memory), device):
+                ready = make_ready(source, target, recipe)
+                cost, more = restore_ready(ready, recipe, model, method, device)
         except KintsugiError as error:
             raise KintsugiError(_renamed(str(error), known)) from error
         notes = [*(_renamed(note, known) for note in ready.notes), *(f"{entry.name}: {note}" for note in more)]

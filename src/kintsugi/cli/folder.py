@@ -1,4 +1,4 @@
-"""``kintsugi restore`` of a folder: every picture in it, whatever happens to one of them.
+"""``kintsugi restore`` of a folder: every picture or sound in it, whatever happens to one of them.
 
 What is finished is not done again, unless the picture has changed; what failed is, when the command is run again.
 Processes divide the pictures by their locks, and Ray's workers are sent them (:mod:`.cluster`).
@@ -11,32 +11,29 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import InvalidArgument, InvalidFile, Unfinished, one_line
-from ..images import Picture, read_mask
-from ..images.writing import FORMATS
 from ..interrupt import interrupted
-from ..memory import bytes_of
-from ..priors import Prior
+from ..memory import bytes_of, wall
 from ..priors.carried import model_digest, model_files
 from ..samplers import Sampler
-from ..tasks import prepare
-from ..training.data import SUFFIXES, find_images
 from ..work import Cluster, launched, run_processes, worker_device
 from ..work.on_ray import reason_of
-from . import options, outputs
+from . import options
+from .crafts import Craft, craft_of
 from .manifest import STATE, Entry, Manifest, stamp
-from .picture import Recipe, find_device, find_match, make_method, make_model, make_ready, restore_ready, told
+from .picture import Recipe, find_device, told
 from .progress import LONGEST, Teller
 
 FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # every picture that follows would fail in the same way
-FILES = ("mask", "kernel", "preset", "strength")  # options that may be files
+FILES = ("mask", "kernel", "preset", "strength", "second_prior")  # options that may be files
 SHOWN = 20  # failures that are told one by one at the end
 
 
@@ -51,6 +48,11 @@ class Wanted:
     device: str = "auto"
     workers: int = 1
     cluster: Cluster | None = None
+
+    @cached_property
+    def craft(self) -> Craft:
+        """What is done to its files."""
+        return craft_of(self.source, self.recipe.task)
 
     def arguments(self, worker: int) -> list[str]:
         """The command of the ``worker``-th process."""
@@ -68,9 +70,11 @@ def restore_folder(wanted: Wanted, as_worker: bool = False) -> int:
     Errors, before any picture is touched: :class:`InvalidArgument` and :class:`InvalidFile` for what is wrong whatever
     the picture is.
     """
-    entries = find_entries(wanted)
-    rehearse(wanted.recipe)
-    method = make_method(wanted.recipe)
+    entries, craft = find_entries(wanted), wanted.craft
+    if wanted.cluster is not None and not craft.on_ray:
+        raise InvalidArgument("engine", "ray", f"processes: {craft.what} are not restored on Ray")
+    craft.rehearse(wanted.recipe)
+    method = craft.make_method(wanted.recipe)
     device = find_device(wanted.device if wanted.cluster is None else "cpu")  # Ray's workers have their own
     manifest = Manifest(wanted.output, _settings(wanted))
     if not as_worker:
@@ -93,7 +97,7 @@ def restore_folder(wanted: Wanted, as_worker: bool = False) -> int:
             _restore_here(left, manifest, wanted, method, device, teller)
     if as_worker:
         return 0
-    return _tell_end(entries, len(entries) - len(left), manifest, wanted.output)
+    return _tell_end(entries, len(entries) - len(left), manifest, wanted.output, craft.what)
 
 
 def _restore_here(
@@ -106,13 +110,13 @@ def _restore_here(
     stay: bool = False,
 ) -> None:
     """``stay``: until all are done, also those that others are at, in case they are lost."""
-    model: Prior | None = None
+    model: Any = None
     while left:
         for entry in left:
             with manifest.claim(entry) as ours:
                 if ours:
-                    model = model or make_model(wanted.recipe)
-                    _restore_entry(entry, manifest, wanted.recipe, model, method, device, teller)
+                    model = model or wanted.craft.make_model(wanted.recipe)
+                    _restore_entry(entry, manifest, wanted, model, method, device, teller)
         left = [e for e in left if not (manifest.failed(e) or manifest.finished(e))] if stay else []
         if left:
             time.sleep(1)
@@ -121,8 +125,8 @@ def _restore_here(
 def _restore_entry(
     entry: Entry,
     manifest: Manifest,
-    recipe: Recipe,
-    model: Prior,
+    wanted: Wanted,
+    model: Any,
     method: Sampler,
     device: torch.device,
     teller: Teller,
@@ -130,9 +134,10 @@ def _restore_entry(
     try:
         inputs = [stamp(path) for path in entry.inputs]
         entry.files.first.parent.mkdir(parents=True, exist_ok=True)
-        ready = make_ready(entry.source, entry.files.first, for_entry(recipe, entry))
-        teller.note(*ready.notes)
-        cost, notes = restore_ready(ready, recipe, model, method, device)
+        with wall(None if recipe.max_memory is None else bytes_of(recipe.max_memory), device):
+            ready = make_ready(entry.source, entry.files.first, for_entry(recipe, entry))
+            teller.note(*ready.notes)
+            cost, notes = restore_ready(ready, recipe, model, method, device)
         teller.note(*(f"{entry.name}: {note}" for note in notes))
     except Exception as error:  # the others are not to be lost for it, whatever it is
         if isinstance(error, OSError) and error.errno in FULL:
@@ -182,19 +187,20 @@ def find_entries(wanted: Wanted) -> list[Entry]:
         raise InvalidArgument("output", output, f"a folder apart from {source}, neither in it nor around it")
     if output.exists() and not output.is_dir():
         raise InvalidArgument("output", output, "a folder, as the input is one")
-    if suffix is not None and suffix.lower() not in FORMATS:
-        raise InvalidArgument("suffix", suffix, f"one of {', '.join(FORMATS)}")
-    pictures = [path for path in find_images(source) if path.suffix.lower() in SUFFIXES]
-    if not pictures:
-        raise InvalidFile(source, f"no pictures in it ({', '.join(sorted(SUFFIXES))})")
+    craft = wanted.craft
+    if suffix is not None and suffix.lower() not in craft.formats:
+        raise InvalidArgument("suffix", suffix, f"one of {', '.join(craft.formats)}")
+    paths = [path for path in craft.find(source) if path.suffix.lower() in craft.suffixes]
+    if not paths:
+        raise InvalidFile(source, f"no {craft.what} in it ({', '.join(sorted(craft.suffixes))})")
     masks = _masks(recipe.mask)
     entries, owners = [], dict[Path, str]()
-    for path in pictures:
+    for path in paths:
         relative = path.relative_to(source)
         target = output / (relative if suffix is None else relative.with_suffix(suffix))
-        files = outputs.name_files(target, recipe.samples, recipe.compare)
-        entry = Entry(relative.as_posix(), path, None if masks is None else _mask(masks, relative), files)
-        for file in {files.first, *files.all}:
+        mask = None if masks is None else _mask(masks, relative, craft.suffixes)
+        entry = Entry(relative.as_posix(), path, mask, craft.name_files(target, recipe))
+        for file in {entry.files.first, *entry.files.all}:
             other = owners.setdefault(file, entry.name)
             if other != entry.name:
                 raise InvalidArgument("output", file, f"another result for {other} than for {entry.name}")
@@ -211,27 +217,6 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def rehearse(recipe: Recipe) -> None:
-    """Find what is wrong with a recipe whatever the picture is, on a grey one that is made for it."""
-    if recipe.max_memory is not None:
-        bytes_of(recipe.max_memory)
-    kernel = None if recipe.kernel is None else options.parse_kernel(recipe.kernel)
-    sides = (64, 64) if kernel is None else tuple(max(64, side) for side in kernel.shape)
-    size = (sides[0], sides[1])
-    if recipe.task == "jpeg" and recipe.quality is None:
-        return  # each file states its own
-    words = replace(recipe, mask=None).words(size)
-    if recipe.task == "inpaint" and recipe.mask is not None:
-        hole = torch.zeros((1, *size), dtype=torch.bool)
-        hole[:, :32] = True
-        words = replace(words, mask=hole)
-    noise = 0.1 * torch.randn((3, *size), generator=torch.Generator().manual_seed(0))
-    prepared = prepare(recipe.task, Picture(noise), words)
-    find_match(recipe, words, prepared.problem.noise)
-    if recipe.mask is not None and not Path(recipe.mask).is_dir():
-        read_mask(options.input_path(recipe.mask))
-
-
 def for_entry(recipe: Recipe, entry: Entry) -> Recipe:
     """The recipe with the picture's own mask, if it has one."""
     return recipe if entry.mask is None else replace(recipe, mask=str(entry.mask))
@@ -242,9 +227,9 @@ def _masks(mask: str | None) -> Path | None:
     return Path(mask) if mask is not None and Path(mask).is_dir() else None
 
 
-def _mask(folder: Path, relative: Path) -> Path:
-    """The mask of a picture: of its name, or of its name with another suffix. One that is not there is found later."""
-    names = [relative, *(relative.with_suffix(suffix) for suffix in sorted(SUFFIXES))]
+def _mask(folder: Path, relative: Path, suffixes: Iterable[str]) -> Path:
+    """The mask of a file: of its name, or of its name with another suffix. One that is not there is found later."""
+    names = [relative, *(relative.with_suffix(suffix) for suffix in (*sorted(suffixes), ".txt"))]
     return next((folder / name for name in names if (folder / name).is_file()), folder / relative)
 
 
@@ -264,18 +249,18 @@ def _settings(wanted: Wanted) -> dict[str, Any]:
     return settings
 
 
-def _tell_end(entries: Sequence[Entry], before: int, manifest: Manifest, output: Path) -> int:
+def _tell_end(entries: Sequence[Entry], before: int, manifest: Manifest, output: Path, what: str) -> int:
     """The last lines, and how many pictures failed."""
     failures = manifest.failures()
     finished = sum(manifest.finished(entry) for entry in entries)
     others = len(entries) - finished - len(failures)
-    words = [f"{len(entries)} pictures", f"{finished - before} restored", f"{before} already there"]
+    words = [f"{len(entries)} {what}", f"{finished - before} restored", f"{before} already there"]
     print(f"{output}: {', '.join(words)}, {len(failures)} failed" + (f", {others} left to others" if others else ""))
     by_reason: dict[str, list[str]] = {}
     for name, reason in failures.items():
         by_reason.setdefault(reason, []).append(name)
     for reason, names in list(by_reason.items())[:SHOWN]:
-        which = names[0] if len(names) == 1 else f"{len(names)} pictures, {names[0]} the first"
+        which = names[0] if len(names) == 1 else f"{len(names)} {what}, {names[0]} the first"
         print(one_line(f"failed: {which}: {reason}", LONGEST), file=sys.stderr)
     if len(by_reason) > SHOWN:
         print(f"failed: {len(by_reason) - SHOWN} reasons more, in {output / STATE / 'failed'}", file=sys.stderr)

@@ -82,7 +82,7 @@ def restore(
     compare: Annotated[bool, typer.Option("--compare", help="Also write OUT-compare.png: input and output.")] = False,
     max_memory: Annotated[
         str | None,
-        typer.Option(help="Work in parts that should fit into this, as in 4GiB (docs/reliability.md)."),
+        typer.Option(help="Work in parts that fit into this, as in 4GiB (docs/reliability.md)."),
     ] = None,
     uncertainty: options.Uncertainty = None,
     invented: options.Invented = None,
@@ -115,7 +115,7 @@ def restore(
     restored is told at the end and does not stop the others; the exit code is then 1. The same command again goes on,
     and does what failed or has changed.
     """
-    from ..memory import bytes_of
+    from ..memory import bytes_of, wall
     from . import picture
     from .progress import step_bar
 
@@ -147,14 +147,15 @@ def restore(
         if value is not None:
             raise InvalidArgument(name, value, f"none for a single picture ({source} is no folder)")
     # Everything that can be wrong is found before the network is read.
-    if max_memory is not None:
-        bytes_of(max_memory)
-    ready = picture.make_ready(options.input_path(source), output, recipe)
-    method, target = picture.make_method(recipe), picture.find_device(device)
+    limit = None if max_memory is None else bytes_of(max_memory)
+    target = picture.find_device(device)
+    with wall(limit, target):
+        ready = craft.make_ready(options.input_path(source), output, recipe)
+    method, target = craft.make_method(recipe), picture.find_device(device)
     options.say(*ready.notes)
-    model = picture.make_model(recipe)
+    model = craft.make_model(recipe)
     with step_bar() as progress:
-        cost, notes = picture.restore_ready(ready, recipe, model, method, target, progress)
+        cost, notes = craft.restore_ready(ready, recipe, model, method, target, progress)
     options.say(*notes)
     if json:
         done = {"output": output, "files": ready.files.all, "device": target, "cost": asdict(cost)}

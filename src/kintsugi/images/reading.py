@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
+from ..memory import ran_out
 from . import deep
 from .picture import Picture, profile_fits
 
@@ -184,6 +185,8 @@ def _errors_name(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise InvalidFile(path, f"too large to be read safely ({error})") from error
     except Exception as error:  # decoders fed with broken bytes raise anything: SyntaxError, struct.error, IndexError
+        if ran_out(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidFile(path, f"corrupt or cut short ({reason})") from error
 

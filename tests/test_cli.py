@@ -24,6 +24,7 @@ from kintsugi.priors import load_prior
 from kintsugi.priors.network import NetworkPrior, save_model
 from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.samplers import available_samplers
+from kintsugi.sounds.tasks import SOUND_TASKS
 from kintsugi.tasks import TASKS
 
 SIZE = (24, 20)  # height, width
@@ -346,7 +347,7 @@ def test_lists_and_help() -> None:
 
 
 def test_the_tasks_of_the_command_line_are_those_of_the_library() -> None:
-    assert get_args(options.TaskName) == tuple(TASKS)
+    assert get_args(options.TaskName) == (*TASKS, *(task for task in SOUND_TASKS if task not in TASKS))
 
 
 def test_info(photo: Path, model: Path) -> None:

@@ -59,6 +59,7 @@ def restore(
     seed: sample j of image i depends on (seed, i, j) alone, not on what stands beside it in a batch.
     batch: rows at a time; None takes them one by one for large signals and up to 16 together for small ones.
     tile: networks see images in tiles of this many pixels a side, with an exact overlap; None for the whole image.
+        Signals of one dimension are seen in pieces of as many samples as such a tile has, ``tile`` squared.
     max_memory: bytes, or words such as "4GiB", for which ``batch`` and ``tile`` are chosen beforehand, by estimate
         (:mod:`kintsugi.budget`): of the whole process on a CPU, of tensors on a GPU.
     progress: True for a bar, in logs lines; or ``progress(done, total)`` in steps over all batches.
@@ -101,8 +102,10 @@ def restore(
     y = problem.batch
     prior = prior.to(y.device)
     counter = Counter()
-    if isinstance(prior, LatentPrior) or y.ndim != 4:
+    if isinstance(prior, LatentPrior) or y.ndim not in (3, 4):
         tile = None
+    elif tile is not None and y.ndim == 3:
+        tile = tile**2
     size = batch or _default_batch(problem)
     wanted = Fit(min(size, len(y) * samples), None, tile)
     fit = replace(wanted)

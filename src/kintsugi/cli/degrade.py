@@ -28,7 +28,7 @@ def degrade(
     mask_out: Annotated[
         Path | None, typer.Option(help="inpaint: where to write the mask made [default: OUT-mask.png].")
     ] = None,
-    factor: options.Factor = 4,
+    factor: options.Factor = None,
     kernel: options.Kernel = None,
     noise: Annotated[
         str | None, typer.Option(help="Standard deviation of the noise to add, 0 to 1 from black to white.")
@@ -62,7 +62,7 @@ def degrade(
     picture = read_picture(path)
     size = (picture.height, picture.width)
     words = options.task_settings(
-        size=size, factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
+        size=size, factor=4 if factor is None else factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
         quality=quality, bits=bits, gain=gain,
     )  # fmt: skip
     if makes_mask:

@@ -134,10 +134,11 @@ def _restore_entry(
     try:
         inputs = [stamp(path) for path in entry.inputs]
         entry.files.first.parent.mkdir(parents=True, exist_ok=True)
+        craft, recipe = wanted.craft, for_entry(wanted.recipe, entry)
         with wall(None if recipe.max_memory is None else bytes_of(recipe.max_memory), device):
-            ready = make_ready(entry.source, entry.files.first, for_entry(recipe, entry))
+            ready = craft.make_ready(entry.source, entry.files.first, recipe)
             teller.note(*ready.notes)
-            cost, notes = restore_ready(ready, recipe, model, method, device)
+            cost, notes = craft.restore_ready(ready, recipe, model, method, device, None)
         teller.note(*(f"{entry.name}: {note}" for note in notes))
     except Exception as error:  # the others are not to be lost for it, whatever it is
         if isinstance(error, OSError) and error.errno in FULL:

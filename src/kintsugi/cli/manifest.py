@@ -18,24 +18,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path, remove_half_written
 from ..work import Claims
-from .outputs import Files
 
 STATE = ".kintsugi"
 
 
+class Results(Protocol):
+    """Where the results of a file go."""
+
+    @property
+    def first(self) -> Path: ...
+    @property
+    def all(self) -> tuple[Path, ...]: ...
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A picture of the folder: its path below it, its file, its mask if it has one, and the files to write."""
+    """A picture or sound of the folder: its path below it, its file, its mask if it has one, and the files to write."""
 
     name: str
     source: Path
     mask: Path | None
-    files: Files
+    files: Results
 
     @cached_property
     def id(self) -> str:

@@ -18,19 +18,45 @@ if TYPE_CHECKING:
     from ..tasks import Settings
     from ..work import Cluster
 
-# The names in tasks.TASKS.
-TaskName = Literal["sr", "inpaint", "deblur", "denoise", "colorize", "jpeg", "dequantize", "hdr"]
+# The names in tasks.TASKS, and then those in sounds.tasks.SOUND_TASKS that are not among them.
+TaskName = Literal[
+    "sr", "inpaint", "deblur", "denoise", "colorize", "jpeg", "dequantize", "hdr",
+    "declip", "gap", "bandwidth", "dereverb", "hum", "mulaw", "quantise", "separate",
+]  # fmt: skip
 BoundaryName = Literal["unknown", "circular"]
 
 Input = Annotated[str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one.")]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="The file to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False)
 ]
-TaskOption = Annotated[TaskName, typer.Option("--task", "-t", help="What happened to the picture.")]
-Factor = Annotated[int, typer.Option(help="sr: how many times smaller the picture is, 2 to 32.")]
-Mask = Annotated[str | None, typer.Option(help="inpaint: a picture of the same size, white where pixels are missing.")]
+TaskOption = Annotated[TaskName, typer.Option("--task", "-t", help="What happened to the picture or sound.")]
+Factor = Annotated[
+    int | None,
+    typer.Option(
+        help="sr: how many times smaller the picture is, 2 to 32 [default: 4]; bandwidth: how many times higher the "
+        "sampling rate becomes, 2 to 8 [default: 2]."
+    ),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        help="inpaint: a picture of the same size, white where pixels are missing. gap: START:END in seconds, several "
+        "with commas between; a file of such lines; or a sound, not zero where samples are missing [default: runs of "
+        "zeros]."
+    ),
+]
 Kernel = Annotated[
-    str | None, typer.Option(help="deblur: gaussian:SIGMA, uniform:SIZE, motion:LENGTH:ANGLE, or a picture file.")
+    str | None,
+    typer.Option(
+        help="deblur: gaussian:SIGMA, uniform:SIZE, motion:LENGTH:ANGLE, or a picture file. dereverb: a sound file, "
+        "the impulse response."
+    ),
+]
+Level = Annotated[
+    float | None, typer.Option(help="declip: at which samples were clipped, of a full scale of 1 [default: estimated].")
+]
+Frequency = Annotated[
+    float | None, typer.Option(help="hum: of the mains, in hertz [default: looked for near 50 and 60].")
 ]
 Boundary = Annotated[
     BoundaryName, typer.Option(help="sr, deblur: what lies beyond the border (circular: as in benchmarks).")
@@ -38,7 +64,9 @@ Boundary = Annotated[
 Quality = Annotated[
     int | None, typer.Option(help="jpeg: of the compression, 1 to 100 [default: what the JPEG file itself states].")
 ]
-Bits = Annotated[int | None, typer.Option(help="dequantize: of each channel, 1 to 8.")]
+Bits = Annotated[
+    int | None, typer.Option(help="dequantize: of each channel, 1 to 8; mulaw, quantise: 2 to 16 [default: 8].")
+]
 Gain = Annotated[float, typer.Option(help="hdr: how much the contrast was raised before it was clipped.")]
 Workers = Annotated[
     int | None,

@@ -61,6 +61,9 @@ class Recipe:
     blend: float = 0.0
     keep_grain: float = 0.0
     keep_surface: float = 0.0
+    level: float | None = None
+    frequency: float | None = None
+    second_prior: str | None = None
 
     def arguments(self) -> list[str]:
         """The recipe as options of the command line."""
@@ -104,6 +107,7 @@ def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
 
     Errors: :class:`InvalidFile` for the picture, the mask or the kernel, :class:`InvalidArgument` for the rest.
     """
+    refuse_options_of_sounds(recipe)
     files = keeping.plan_maps(outputs.plan(output, recipe.samples, recipe.compare), recipe)
     options.refuse_overwriting([source, recipe.mask, recipe.kernel, recipe.prior, recipe.strength], files.all)
     picture = read_picture(source)
@@ -113,6 +117,13 @@ def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
     match, note = find_match(recipe, words, prepared.problem.noise)
     keep = keeping.make_keep(recipe, prepared, words.mask)
     return Ready(files, prepared, words.mask, (*picture.notes, *losses(picture, output), *note), match, keep)
+
+
+def refuse_options_of_sounds(recipe: Recipe) -> None:
+    """Raise :class:`InvalidArgument` for an option that means nothing for pictures."""
+    for name in ("level", "frequency", "second_prior"):
+        if getattr(recipe, name) is not None:
+            raise InvalidArgument(name.replace("_", "-"), getattr(recipe, name), "none: this option is of sounds")
 
 
 def find_match(recipe: Recipe, words: Settings, noise: float) -> tuple[Match | None, tuple[str, ...]]:

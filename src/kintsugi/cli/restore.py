@@ -1,4 +1,4 @@
-"""``kintsugi restore``: from a degraded picture to a restored one."""
+"""``kintsugi restore``: from a degraded picture or sound to a restored one."""
 
 from __future__ import annotations
 
@@ -18,32 +18,39 @@ from .complete import prior_names, sampler_names
 @app.command()
 def restore(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one; or a folder.")
+        str,
+        typer.Argument(
+            metavar="IN", help="A picture: a file, or example:NAME for a bundled one; a sound; or a folder of either."
+        ),
     ],
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
-            help="The file to write: .png, .jpg, .webp, .tif or .bmp; or a folder for a folder.",
+            help="The file to write: .png, .jpg, .webp, .tif or .bmp; .wav, .flac, .ogg or .mp3; or a folder for a "
+            "folder.",
             show_default=False,
         ),
     ],
     task: options.TaskOption,
     mask: options.Mask = None,
-    factor: options.Factor = 4,
+    factor: options.Factor = None,
     kernel: options.Kernel = None,
     noise: Annotated[
         str | None,
         typer.Option(
-            help="Standard deviation of the noise, 0 to 1 from black to white (25 of 255 is 0.098), or auto to "
-            "estimate it from the picture. Without it: the rounding of the file only.",
+            help="Standard deviation of the noise, 0 to 1 from black to white (25 of 255 is 0.098), of sounds of a "
+            "full scale of 1; or auto to estimate it. Without it: the rounding of the file only; of sounds, with the "
+            "tasks denoise and dereverb, auto.",
         ),
     ] = None,
     boundary: options.Boundary = "unknown",
     quality: options.Quality = None,
     bits: options.Bits = None,
     gain: options.Gain = 2.0,
+    level: options.Level = None,
+    frequency: options.Frequency = None,
     sampler: Annotated[
         str, typer.Option(help="The method; see 'kintsugi samplers'.", autocompletion=sampler_names)
     ] = "kintsugi",
@@ -60,12 +67,17 @@ def restore(
     samples: Annotated[int, typer.Option(help="How many different restorations to draw.", min=1)] = 1,
     seed: options.Seed = 0,
     prior: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="A model: a name of 'kintsugi priors', a file, a folder, or owner/name on the hub.",
+            help="A model: a name of 'kintsugi priors', a file, a folder, or owner/name on the hub [default: photo; of "
+            "sounds: sound].",
             autocompletion=prior_names,
         ),
-    ] = "photo",
+    ] = None,
+    second_prior: Annotated[
+        str | None,
+        typer.Option(help="separate: a model of the second source.", autocompletion=prior_names),
+    ] = None,
     prior_settings: Annotated[
         list[str] | None,
         typer.Option("--prior-set", metavar="NAME=VALUE", help="What the model's file does not say; repeatable."),
@@ -79,7 +91,10 @@ def restore(
         bool, typer.Option("--windows", help="Overlapping windows, for a model of pictures of one size.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    compare: Annotated[bool, typer.Option("--compare", help="Also write OUT-compare.png: input and output.")] = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Also write OUT-compare.png: input and output, of sounds their spectrograms."),
+    ] = False,
     max_memory: Annotated[
         str | None,
         typer.Option(help="Work in parts that fit into this, as in 4GiB (docs/reliability.md)."),
@@ -105,27 +120,32 @@ def restore(
     json: JsonOption = False,
     as_worker: options.AsWorker = False,
 ) -> None:
-    """Restore a degraded picture, or all pictures of a folder.
+    """Restore a degraded picture or sound, or all of a folder.
 
     With --samples N the file OUT is the first of them, and OUT-sample1 to OUT-sampleN, OUT-mean and OUT-std.png are
     written too. OUT-std.png is the standard deviation at each pixel: black where all samples agree, white where they
     differ by a quarter of the range from black to white or more.
 
-    Every picture below a folder keeps its name; --mask may be a folder of masks of the same names. What cannot be
-    restored is told at the end and does not stop the others; the exit code is then 1. The same command again goes on,
-    and does what failed or has changed.
+    Of sounds there is no OUT-std; --task separate writes the second source to OUT-second.
+
+    Every picture or sound below a folder keeps its name; --mask may be a folder of masks of the same names. What
+    cannot be restored is told at the end and does not stop the others; the exit code is then 1. The same command again
+    goes on, and does what failed or has changed.
     """
     from ..memory import bytes_of, wall
     from . import picture
+    from .crafts import craft_of
     from .progress import step_bar
 
+    craft = craft_of(Path(source), task)
     recipe = picture.Recipe(
-        task=task, mask=mask, factor=factor, kernel=kernel, noise=noise, boundary=boundary, quality=quality, bits=bits,
-        gain=gain, sampler=sampler, preset=preset, steps=steps, texture=texture, settings=tuple(settings or ()),
-        samples=samples, seed=seed, prior=prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
+        task=task, mask=mask, factor=craft.factor if factor is None else factor, kernel=kernel, noise=noise,
+        boundary=boundary, quality=quality, bits=bits, gain=gain, sampler=sampler, preset=preset, steps=steps,
+        texture=texture, settings=tuple(settings or ()), samples=samples, seed=seed, prior=prior or craft.prior,
+        prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
         guidance=guidance, windows=windows, compare=compare, max_memory=max_memory, uncertainty=uncertainty,
         invented=invented, calibrated=calibrated, strength=strength, blend=blend, keep_grain=keep_grain,
-        keep_surface=keep_surface,
+        keep_surface=keep_surface, level=level, frequency=frequency, second_prior=second_prior,
     )  # fmt: skip
     cluster = options.cluster(engine, workers, address, cpus, gpus, device)
     if Path(source).is_dir():
@@ -145,17 +165,19 @@ def restore(
         return
     for name, value in (("workers", workers), ("suffix", suffix), ("engine", None if cluster is None else engine)):
         if value is not None:
-            raise InvalidArgument(name, value, f"none for a single picture ({source} is no folder)")
+            raise InvalidArgument(name, value, f"none for a single file ({source} is no folder)")
+    if show and craft.what == "sounds":
+        raise InvalidArgument("show", show, "none for sounds; --compare writes a picture")
     # Everything that can be wrong is found before the network is read.
     limit = None if max_memory is None else bytes_of(max_memory)
     target = picture.find_device(device)
     with wall(limit, target):
         ready = craft.make_ready(options.input_path(source), output, recipe)
-    method, target = craft.make_method(recipe), picture.find_device(device)
-    options.say(*ready.notes)
-    model = craft.make_model(recipe)
-    with step_bar() as progress:
-        cost, notes = craft.restore_ready(ready, recipe, model, method, target, progress)
+        method = craft.make_method(recipe)
+        options.say(*ready.notes)
+        model = craft.make_model(recipe)
+        with step_bar() as progress:
+            cost, notes = craft.restore_ready(ready, recipe, model, method, target, progress)
     options.say(*notes)
     if json:
         done = {"output": output, "files": ready.files.all, "device": target, "cost": asdict(cost)}

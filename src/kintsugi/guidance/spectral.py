@@ -47,6 +47,7 @@ from ..operators.covariance import SideBySide, StationaryCovariance
 from ..operators.intervals import Intervals, conditional_mean_behind
 from ..operators.linearized import Linearized
 from ..priors.base import Prior
+from ..priors.rates import TwoBands
 from ..priors.spectrum import ErrorSpectrum
 from ..priors.together import sources
 from ..problem import Problem
@@ -75,7 +76,7 @@ def error_covariance(prior: Prior, eta: float) -> StationaryCovariance:
     if parts:
         return SideBySide([(channels, error_covariance(part, eta)) for channels, part in parts])
     measured = getattr(prior, "spectrum", None)
-    if isinstance(measured, ErrorSpectrum):
+    if isinstance(measured, ErrorSpectrum | TwoBands):
         return StationaryCovariance(lambda radius: measured.at(eta, radius))
     exact = getattr(prior, "covariance", None)
     data = exact.spectrum if isinstance(exact, StationaryCovariance) else photo_spectrum

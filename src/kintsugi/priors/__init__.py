@@ -10,12 +10,14 @@ from .loading import convert, load_prior
 from .model import ModelPrior
 from .network import NetworkPrior, load_model, save_model
 from .oracles import GaussianPrior, MixturePrior, StationaryPrior
+from .rates import AtRate
 from .together import Together
 from .unet import UNet, UNetConfig
 from .windows import Windows
 
 __all__ = [
     "KNOWN",
+    "AtRate",
     "GaussianPrior",
     "MixturePrior",
     "ModelPrior",

@@ -1,4 +1,9 @@
-"""Sounds as files: reading and writing them, at any sampling rate. Needs the extra ``[audio]``."""
+"""Sounds as files, at any sampling rate, and their restoration. Needs the extra ``[audio]``.
+
+prepared = prepare_sound("declip", read_sound("loud.wav"))
+x, cost, notes = restore_sound(prepared, load_prior("sound"))
+sounds, _ = prepared.finish(x[0])
+"""
 
 from .reading import Sound, find_sounds, read_sound, sound_length
 from .resampling import resample

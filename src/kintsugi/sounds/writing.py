@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InvalidArgument
@@ -28,6 +32,41 @@ def write_sound(path: str | os.PathLike[str], samples: Tensor, rate: int, subtyp
         raise InvalidArgument("samples", tuple(samples.shape), "floating point numbers of shape (channels, T)")
     if subtype is not None and not soundfile.check_format(kind, subtype):
         subtype = None
-    values = samples.detach().float().clamp(-1, 1).cpu().numpy().T
+    values = _stored(samples.detach().cpu(), subtype or soundfile.default_subtype(kind))
     with atomic_path(path) as temporary:
         soundfile.write(os.fspath(temporary), values, int(rate), subtype=subtype, format=kind)
+
+
+def check_sound_output(path: str | os.PathLike[str], name: str = "output") -> Path:
+    """Check, before any work, that a sound can be written to ``path``.
+
+    Errors: :class:`InvalidArgument` for ``name``.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InvalidArgument(name, path, f"a file name that ends in one of {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise InvalidArgument(name, path, "a file name, not a folder")
+    if not path.parent.is_dir():
+        raise InvalidArgument(name, path, f"a file in a folder that exists ({path.parent} does not)")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InvalidArgument(name, path, f"a file in a folder that can be written to ({path.parent} cannot)")
+    return path
+
+
+def stored_as(subtype: str) -> str | None:
+    """How the restoration of a file is stored: as that was, if in more than 16 bits; None for the format's own."""
+    return subtype if subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE") else None
+
+
+def _stored(samples: Tensor, subtype: str) -> NDArray[Any]:
+    """(T, channels). Whole numbers where the file holds some, by the factor by which they are read: what was read from
+    a file and written again is the same, which the library does not see to with numbers in floating point."""
+    bits = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}.get(subtype)
+    if bits is None:
+        return samples.float().clamp(-1, 1).numpy().T
+    whole = (samples.double() * 2 ** (bits - 1)).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    if bits == 16:
+        return whole.to(torch.int16).numpy().T
+    out: NDArray[Any] = (whole * 2 ** (32 - bits)).to(torch.int64).numpy().T.astype(np.int32)
+    return out

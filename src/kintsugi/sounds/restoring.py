@@ -1,0 +1,136 @@
+"""Restoring a sound: its channels one by one, in passages that overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..driver import restore
+from ..errors import InvalidArgument
+from ..priors import AtRate, Prior, Together
+from ..restoration import Cost
+from ..samplers import Sampler
+from .passages import cut, join
+from .reading import Sound
+from .tasks import PreparedSound
+
+MODEL_RATE = 16_000  # Hz: of a model that does not say its own
+PASSAGE, OVERLAP = 30.0, 1.5  # seconds
+LEAST = 1e-10  # variance: the noise of 16 bits is 8e-11
+BINS = 4096
+
+
+def model_rate(model: Prior) -> int:
+    """The sampling rate in Hz that ``model`` was trained at, as its card says; 16 kHz if it does not."""
+    card = getattr(model, "card", None) or {}
+    return int(dict(card.get("training") or {}).get("rate", MODEL_RATE))
+
+
+def restore_sound(
+    prepared: PreparedSound,
+    models: Prior | Sequence[Prior],
+    sampler: Sampler | str = "kintsugi",
+    *,
+    steps: int = 5,
+    samples: int = 1,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    max_memory: int | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    passage: float = PASSAGE,
+    overlap: float = OVERLAP,
+    **settings: Any,
+) -> tuple[Tensor, Cost, tuple[str, ...]]:
+    """``samples`` restorations (samples, sources, C, T'), their cost, and remarks.
+
+    models: one of sounds of one channel, or for the task "separate" one of each source. passage, overlap: seconds that
+    are restored at a time, and that neighbours share and fade over. Channels are restored with the same random numbers,
+    so that what they have in common stays in common; channels that are equal are restored once. The rest is as in
+    :func:`kintsugi.restore`.
+
+    Errors: :class:`InvalidArgument` before any network runs.
+    """
+    parts = [models] if isinstance(models, Prior) else list(models)
+    if len(parts) != prepared.entry.sources:
+        expected = f"{prepared.entry.sources} for the task {prepared.task!r}: a model of each source"
+        raise InvalidArgument("prior", f"{len(parts)} models", expected)
+    rates = {model_rate(model) for model in parts}
+    for model in parts:
+        if model.shape is None or len(model.shape) != 2 or model.shape[0] not in (None, 1):
+            raise InvalidArgument("prior", model.shape, "a model of sounds of one channel, (1, samples)")
+    rate = max(rates)
+    y = prepared.y
+    k, own = prepared.multiple(rate), prepared.sound.rate
+    notes = _band_note(prepared, min(rates), k)
+    above = spectrum_above(prepared, len(parts)) if k == 1 else _silent
+    seen = [m if model_rate(m) == k * own else AtRate(m, k * own / model_rate(m), above) for m in parts]
+    prior = seen[0] if len(seen) == 1 else Together(seen)
+    reach = 0 if prepared.known.response is None else prepared.known.response.shape[-1] / own
+    overlap = max(overlap, reach)
+    where = cut(y.shape[-1], max(1, round(own * max(passage, 4 * overlap))), round(own * overlap))
+    same = len(y) > 1 and bool((y == y[:1]).all())
+    channels = range(1 if same else len(y))
+    runs, forwards, vjps, seconds = len(where) * len(channels), [], [], 0.0
+    outs = []
+    for channel in channels:
+        pieces = []
+        for i, (start, end) in enumerate(where):
+            problem = prepared.problem(channel, start, end, rate)
+            at = channel * len(where) + i
+
+            def report(done: int, total: int, at: int = at) -> None:
+                if progress is not None:
+                    progress(at * total + done, runs * total)
+
+            result = restore(
+                problem.with_rows(problem.y.to(device)), prior, sampler, steps=steps, samples=samples,
+                seed=seed + 1_000_003 * i, max_memory=max_memory, progress=report, **settings,
+            )  # fmt: skip
+            forwards.append(result.cost.forwards)
+            vjps.append(result.cost.vjps)
+            seconds += result.cost.seconds
+            notes += tuple(note for note in result.notes if note not in notes)
+            pieces.append(prepared.back(result.samples[0].cpu(), channel, start, end, rate))
+        outs.append(join(pieces, where, prepared.known.factor))
+    stacked = torch.stack(outs * (len(y) if same else 1), -2)
+    return stacked, Cost(sum(forwards), sum(vjps), seconds), notes
+
+
+def finish_all(prepared: PreparedSound, x: Tensor) -> tuple[list[list[Sound]], tuple[str, ...]]:
+    """Each restoration of ``x`` (samples, sources, C, T') as a list of sounds, one a source, and remarks."""
+    done = [prepared.finish(each) for each in x]
+    return [sounds for sounds, _ in done], done[0][1]
+
+
+def spectrum_above(prepared: PreparedSound, sources: int = 1) -> Callable[[Tensor], Tensor]:
+    """The average spectrum of what was measured, without its noise, shared by ``sources``: of frequencies in cycles per
+    sample, as a variance (white noise of variance v is v at each), at least ``LEAST``."""
+    from scipy.signal import welch
+
+    y = prepared.y.double().cpu().numpy()
+    length = min(BINS, y.shape[-1])
+    freqs, density = welch(y, nperseg=length, axis=-1)  # one-sided, at a rate of one: white noise of variance v is 2 v
+    power = density.mean(0) / 2
+    if prepared.known.missing is not None:
+        power = power / float((~prepared.known.missing).double().mean())
+    power = np.maximum((power - prepared.noise**2) / sources, LEAST)
+
+    def above(radius: Tensor) -> Tensor:
+        values = np.interp(radius.detach().double().cpu().numpy(), freqs, np.log(power))
+        return torch.from_numpy(np.exp(values)).to(radius)
+
+    return above
+
+
+def _silent(radius: Tensor) -> Tensor:
+    return torch.full_like(radius, LEAST)
+
+
+def _band_note(prepared: PreparedSound, rate: int, k: int) -> tuple[str, ...]:
+    if k > 1 or prepared.sound.rate <= rate or not prepared.entry.above:
+        return ()
+    return (f"the model knows sounds up to {rate / 2000:g} kHz; what lies above {prepared.entry.above}",)

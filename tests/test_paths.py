@@ -139,6 +139,18 @@ def test_velocity_form_recovers_the_clean_signal(path: Path) -> None:
     assert float(k * (x0 + eta * eps) - m * v) == pytest.approx(x0, rel=1e-12)
 
 
+@pytest.mark.parametrize("eta_max", [0.1, 14.6, 80.0, 348.0])
+def test_a_variance_exploding_path_is_paced_by_a_preserving_one_of_its_range(eta_max: float) -> None:
+    pace = VE(eta_max).paced()
+    assert isinstance(pace, VP)
+    assert float(pace.eta(1.0)) == pytest.approx(eta_max, rel=1e-12)
+    for path in (VP(), FlowMatching(), Rescaled(VP(), 2.0)):
+        assert path.paced() is path
+    other = Rescaled(VE(eta_max), 2.0).paced()
+    assert isinstance(other, VP)
+    assert float(other.eta(1.0)) == pytest.approx(eta_max / 2, rel=1e-12)
+
+
 def test_paths_are_values() -> None:
     assert VP() == VP(0.1, 20.0) != VP(0.1, 19.0)
     assert DiscreteVP((0.1, 0.2)) == DiscreteVP((0.1, 0.2)) != DiscreteVP((0.1, 0.3))

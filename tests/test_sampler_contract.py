@@ -13,7 +13,7 @@ import kintsugi
 from kintsugi.errors import InvalidArgument
 from kintsugi.noise import RowNoise
 from kintsugi.operators import BlockAverage, LinearOperator, Magnitude, Mask, StationaryCovariance
-from kintsugi.paths import VP, FlowMatching
+from kintsugi.paths import VE, VP, FlowMatching
 from kintsugi.priors import Prior, StationaryPrior
 from kintsugi.problem import Problem
 from kintsugi.samplers import Sampler, about, available_samplers, make_sampler
@@ -116,6 +116,15 @@ def test_diffusion_and_flow_priors(name: str, path: Any) -> None:
     """The signal is found where it was measured without noise, up to what a biased method leaves, on either path."""
     out = run(name, problem(), [(0, 0, 0)], 20, prior(path))
     assert float(out.abs().max()) < 5
+
+
+def test_a_variance_exploding_prior_is_no_other_than_a_variance_preserving_one(name: str) -> None:
+    """The denoiser is the same, whatever path it was trained on, and so are steps that suit the method."""
+    path = VP()
+    keys: list[tuple[int, ...]] = [(0, 0, 0)]
+    preserving = run(name, problem(noise=0.05), keys, steps=4, model=prior(path))
+    exploding = run(name, problem(noise=0.05), keys, steps=4, model=prior(VE(path.eta_max)))
+    torch.testing.assert_close(exploding, preserving, rtol=1e-6, atol=1e-8)
 
 
 def test_no_gradient_is_kept_and_none_is_asked_of_the_caller(name: str) -> None:

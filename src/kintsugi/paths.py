@@ -11,11 +11,14 @@ canonical variables ``z = x_t / alpha_t`` and ``eta = sigma_t / alpha_t``; a pat
 | flow matching | 1 - t | t / (1 - t) | 1 / (1 + eta) |
 | VE, EDM | 1 | eta_max t | 1 |
 
+Runs on a variance-exploding path are paced by a variance-preserving one: :meth:`Path.paced`.
+
 Scalars are Python floats or float64 tensors: schedules are computed in float64 and only images are float32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -51,6 +54,16 @@ class Path:
     def velocity_form(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """``(k, m)`` with ``D = k z - m v``, where ``v`` is what a velocity network of this path predicts."""
         raise InvalidArgument("path", type(self).__name__, "a path with a velocity (VP or flow matching)")
+
+    def paced(self) -> Path:
+        """The path in whose time runs are paced, and with whose alpha guidance is weighted: this one.
+
+        The time of a variance-exploding path is the noise level itself, in which equal steps leave one or two for the
+        levels where a picture appears, and its alpha of 1 gives the guidance of pure noise the weight of that of clean
+        data. What the papers tune on variance-preserving paths is far off there, so for it this is a :class:`VP` with
+        the same highest noise level.
+        """
+        return self
 
     def alpha(self, t: float | Tensor) -> Tensor:
         return self.alpha_of_eta(self.eta(t))
@@ -186,6 +199,11 @@ class VE(Path):
     def alpha_of_eta(self, eta: float | Tensor) -> Tensor:
         return torch.ones_like(_double(eta))
 
+    def paced(self) -> Path:
+        b = math.log1p(self.eta_max**2)  # so that the time 1 is eta_max there too
+        beta_min = min(0.1, b)
+        return VP(beta_min, 2 * b - beta_min)
+
 
 @dataclass(frozen=True)
 class Rescaled(Path):
@@ -206,6 +224,9 @@ class Rescaled(Path):
 
     def alpha_of_eta(self, eta: float | Tensor) -> Tensor:
         return self.inner.alpha_of_eta(self.gain * _double(eta))
+
+    def paced(self) -> Path:
+        return VE(self.eta_max).paced() if isinstance(self.inner, VE) else self
 
 
 def noise_levels(

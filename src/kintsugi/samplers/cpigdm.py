@@ -77,7 +77,8 @@ class CPiGDM(Sampler):
     in (0, 1] at which the run starts, from ``A^+ y`` plus noise. frozen: what of the network is held during a step.
     scheme: "euler" (the papers), "multistep2", "multistep3" or "heun" (two evaluations a step). churn: how much noise
     is added and removed again, in all, as the log of the ratio of levels. jacobian: False drops the VJP (half the
-    cost). path: the path whose time and alpha weight the guidance; None for the prior's own. Steps are uniform in the
+    cost). path: the path whose time and alpha weight the guidance; None for the prior's own, or what
+    paces it (``Path.paced``). Steps are uniform in the
     path's time.
 
     Paper: Pandey, Yang, Mandt, NeurIPS 2024, "Fast samplers for inverse problems in iterative refinement models".
@@ -123,7 +124,7 @@ class CPiGDM(Sampler):
 
     def check(self, prior: Prior, problem: Problem) -> None:
         if self.frozen == "velocity":
-            (self.path or prior.path).velocity_form(torch.ones((), dtype=torch.float64))
+            (self.path or prior.path.paced()).velocity_form(torch.ones((), dtype=torch.float64))
         if not isinstance(problem.operator, LinearOperator) and self.scheme != "euler":
             raise InvalidArgument("scheme", self.scheme, "'euler', for an operator that is not linear")
 
@@ -137,8 +138,7 @@ class CPiGDM(Sampler):
         return {"w": w, "lam": self.lam, "tau": tau}
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        if self.path is not None:
-            prior = prior.with_path(self.path)
+        prior = prior.with_path(self.path or prior.path.paced())
         w, tau = self.settings(problem, steps)
         levels = Schedule(tau=tau, end=None, grid="time").levels(prior, steps)
         z = start_at(prior, problem, self.start, levels[0], noise)

@@ -78,6 +78,7 @@ class MCG(Sampler):
         linear_operator(problem, "MCG")
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
+        prior = prior.with_path(prior.path.paced())  # the authors' steps are in units of x_t on such a path
         schedule = self.schedule or null_space_schedule(problem, steps)
         levels = schedule.levels(prior, steps)
         zeta = self.zeta or math.sqrt(math.prod(problem.operator.in_shape)) / (len(levels) - 1)

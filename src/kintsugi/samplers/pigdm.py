@@ -30,7 +30,7 @@ class PiGDM(Sampler):
     w: weight of the guidance, None for the automatic choice, infinity for the unweighted equation. tau: the time in
     (0, 1] at which the run starts from ``A^+ y``, in steps uniform in time; None for the automatic choice, which is 1,
     pure noise, where A has no pseudo-inverse. schedule: another start or grid, in place of tau. path: None for the
-    prior's own.
+    prior's own, or what paces it (``Path.paced``).
 
     Paper: Song, Vahdat, Mardani and Kautz, ICLR 2023, equation 7; the weight is that of Pandey et al., 2024.
     Cost: 1 forward and 1 VJP a step.
@@ -67,8 +67,7 @@ class PiGDM(Sampler):
         return {"w": w if self.w is None else self.w, "tau": self.tau or tau}
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
-        if self.path is not None:
-            prior = prior.with_path(self.path)
+        prior = prior.with_path(self.path or prior.path.paced())
         w, tau = self.resolved(problem, steps).values()
         schedule = self.schedule or Schedule(tau=tau, end=None, grid="time")
         guidance = PiGDMGuidance(w=None if w == float("inf") else w)

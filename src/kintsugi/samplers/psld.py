@@ -78,6 +78,7 @@ class PSLD(Sampler):
         _linear(in_pixels(problem.operator))
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
+        prior = prior.with_path(prior.path.paced())  # the authors' steps are in units of x_t on such a path
         schedule = self.schedule or Schedule(start="zero", eta=None, tau=1.0, end=None, grid="time")
         levels = schedule.levels(prior, steps)
         z = start_at(prior, problem, schedule.start, schedule.scale * levels[0], noise)

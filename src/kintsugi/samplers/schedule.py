@@ -17,9 +17,10 @@ Start = Literal["pinv", "zero", "gaussian"]
 class Schedule:
     """Where a run starts and which noise levels it visits.
 
-    ``eta``: the first level, or None for the level of time ``tau`` on the path. ``end``: the last before 0, or None for
-    the level of time ``tau / steps`` (with the grid "time": steps of equal length). ``scale``: the share of the first
-    level's noise that is drawn.
+    ``eta``: the first level, or None for the level of time ``tau``, which is that of the prior's path, or of the one
+    that paces it (:meth:`kintsugi.paths.Path.paced`). ``end``: the last before 0, or None for the level of time
+    ``tau / steps`` (with the grid "time": steps of equal length). ``scale``: the share of the first level's noise that
+    is drawn.
     """
 
     start: Start = "pinv"
@@ -32,19 +33,19 @@ class Schedule:
     def levels(self, prior: Prior, steps: int) -> list[float]:
         if not isinstance(self.grid, str):
             return noise_levels(steps, 0.0, grid=self.grid)
-        eta, tau = self.eta, self.tau
+        eta, tau, pace = self.eta, self.tau, prior.path.paced()
         if tau is not None:
             if not 0 < tau <= 1:
                 raise InvalidArgument("tau", tau, "a time above 0 and at most 1")
-            eta = min(float(prior.path.eta(tau)), prior.path.eta_max)
+            eta = min(float(pace.eta(tau)), prior.path.eta_max)
         if eta is None:
             eta = prior.path.eta_max
         end = self.end
         if end is None:
-            end = float(prior.path.eta(float(prior.path.time(eta)) / max(steps, 2)))
+            end = float(pace.eta(float(pace.time(eta)) / max(steps, 2)))
         if steps > 1 and not end < eta:
             raise InvalidArgument("eta", eta, f"a first noise level above the last, {end:g}")
-        return noise_levels(steps, eta, end, grid=self.grid, path=prior.path)
+        return noise_levels(steps, eta, end, grid=self.grid, path=pace)
 
 
 def time_travel(levels: Sequence[float], length: int, repeats: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""``kintsugi degrade``: make a test input out of a clean picture."""
+"""``kintsugi degrade``: make a test input out of a clean picture or sound."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ def degrade(
     output: options.Output,
     task: options.TaskOption,
     mask: options.Mask = None,
-    missing: Annotated[float | None, typer.Option(help="inpaint: hide this share of the pixels at random.")] = None,
+    missing: Annotated[
+        float | None, typer.Option(help="inpaint: hide this share of the pixels at random; gap: of time.")
+    ] = None,
     box: Annotated[int | None, typer.Option(help="inpaint: hide a square of this many pixels in the centre.")] = None,
     mask_out: Annotated[
-        Path | None, typer.Option(help="inpaint: where to write the mask made [default: OUT-mask.png].")
+        Path | None,
+        typer.Option(
+            help="inpaint: where to write the mask made [default: OUT-mask.png]; gap: [default: OUT-gaps.txt]."
+        ),
     ] = None,
     factor: options.Factor = None,
     kernel: options.Kernel = None,
@@ -37,15 +42,34 @@ def degrade(
     quality: options.Quality = None,
     bits: options.Bits = None,
     gain: options.Gain = 2.0,
+    level: options.Level = None,
+    frequency: options.Frequency = None,
+    second: Annotated[str | None, typer.Option(help="separate: the sound to add.")] = None,
     seed: options.Seed = 0,
 ) -> None:
-    """Degrade a clean picture, to try 'kintsugi restore' on it.
+    """Degrade a clean picture or sound, to try 'kintsugi restore' on it.
 
     Beyond its border the picture is mirrored (--boundary circular: repeated). Values are rounded and clipped by the
     format of OUT: 8 bits unless IN has more.
+
+    Of sounds: --level is where samples are clipped (declip), or how loud the hum is (hum).
     """
     from dataclasses import replace
 
+    from .crafts import craft_of
+
+    path = options.input_path(source)
+    if craft_of(path, task).what == "sounds":
+        from .degrading import degrade_sound
+
+        degrade_sound(
+            path, output, task, mask=mask, missing=missing, mask_out=mask_out, kernel=kernel, noise=noise, level=level,
+            frequency=frequency, factor=factor, bits=bits, second=second, seed=seed,
+        )  # fmt: skip
+        return
+    for name, value in (("level", level), ("frequency", frequency), ("second", second)):
+        if value is not None:
+            raise InvalidArgument(name, value, "none: this option is of sounds")
     from ..images import check_output, losses, read_picture, write_picture
     from ..tasks import simulate
 
@@ -57,7 +81,6 @@ def degrade(
     outputs = [output] if mask_path is None else [output, check_output(mask_path, name="mask-out")]
     if mask_path is not None and mask_path.resolve() == output.resolve():
         raise InvalidArgument("mask-out", mask_path, "another file than the output")
-    path = options.input_path(source)
     options.refuse_overwriting([path, mask, kernel], outputs)
     picture = read_picture(path)
     size = (picture.height, picture.width)

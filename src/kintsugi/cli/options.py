@@ -25,7 +25,9 @@ TaskName = Literal[
 ]  # fmt: skip
 BoundaryName = Literal["unknown", "circular"]
 
-Input = Annotated[str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one.")]
+Input = Annotated[
+    str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one; or a sound.")
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="The file to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False)
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from ..images import check_output, write_picture
 from ..samplers import Sampler
 from ..sounds.gaps import read_gaps
 from ..sounds.reading import Sound, read_sound
-from ..sounds.resampling import resample
 from ..sounds.restoring import finish_all, restore_sound
 from ..sounds.spectrogram import spectrograms
 from ..sounds.tasks import SOUND_TASKS, PreparedSound, SoundSettings, prepare_sound
@@ -123,9 +123,18 @@ def sound_settings(recipe: Recipe, sound: Sound) -> SoundSettings:
 
 
 def read_response(text: str, rate: int) -> torch.Tensor:
-    """The impulse response (C, L) of a sound file, at ``rate`` hertz and with the gain that it has there."""
+    """The impulse response (C, L) of a sound file, at ``rate`` hertz and with the gain that it has there.
+
+    It is silent before and after what the file holds. (:func:`resample` would take it to go on.)
+    """
+    from scipy.signal import resample_poly
+
     sound = read_sound(text)
-    return resample(sound.samples, sound.rate, rate) * (sound.rate / rate)
+    if sound.rate == rate:
+        return sound.samples
+    divisor = math.gcd(sound.rate, rate)
+    h = resample_poly(sound.samples.double().numpy(), rate // divisor, sound.rate // divisor, axis=-1)
+    return torch.from_numpy(h * (sound.rate / rate)).float()
 
 
 def make_models(recipe: Recipe, prior: str | Path | None = None) -> list[Prior]:

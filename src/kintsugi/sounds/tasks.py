@@ -276,15 +276,12 @@ class PreparedSound:
 
         Samples that were measured exactly are the input's own.
         """
-        x = x.detach().to("cpu", torch.float32)
-        y = self.y
+        x, y = x.detach().to("cpu", torch.float32) / self.scale, self.sound.samples
         if self.known.missing is not None and self.noise == 0:
             x = torch.where(self.known.missing, x, y)
         if self.task == "declip" and self.noise == 0:
-            high, low = y >= self.known.high, y <= self.known.low
-            beyond = torch.where(high, x.clamp_min(self.known.high), x.clamp_max(self.known.low))
-            x = torch.where(high | low, beyond, y)
-        x = x / self.scale
+            high, low = self.y >= self.known.high, self.y <= self.known.low
+            x = torch.where(high, torch.maximum(x, y), torch.where(low, torch.minimum(x, y), y))
         notes: tuple[str, ...] = ()
         peak = float(x.abs().max())
         if peak > 1 and peak > float(self.sound.samples.abs().max()):

@@ -13,6 +13,7 @@ import torch
 from ..errors import InvalidArgument
 from ..images import check_output, write_picture
 from ..samplers import Sampler
+from ..sounds.defaults import sound_defaults
 from ..sounds.gaps import read_gaps
 from ..sounds.reading import Sound, read_sound
 from ..sounds.restoring import finish_all, restore_sound
@@ -20,19 +21,17 @@ from ..sounds.spectrogram import spectrograms
 from ..sounds.tasks import SOUND_TASKS, PreparedSound, SoundSettings, prepare_sound
 from ..sounds.writing import check_sound_output, stored_as, write_sound
 from . import options
-from .picture import Recipe, make_method, make_model
+from .picture import Recipe, make_model
+from .picture import make_method as make_any_method
 
 if TYPE_CHECKING:
     from .. import Cost, Prior
 
 # Options that mean nothing for sounds; given all the same they are refused.
 OF_PICTURES = (
-    "boundary", "quality", "gain", "preset", "label", "prompt", "guidance", "windows", "uncertainty", "invented",
-    "calibrated", "strength", "blend", "keep_grain", "keep_surface",
+    "boundary", "quality", "gain", "preset", "label", "prompt", "guidance", "windows", "uncertainty",
+    "invented", "calibrated", "strength", "blend", "keep_grain", "keep_surface",
 )  # fmt: skip
-
-
-__all__ = ["check_recipe", "make_method", "make_models", "make_ready", "name_files", "restore_ready"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,11 @@ def read_response(text: str, rate: int) -> torch.Tensor:
     divisor = math.gcd(sound.rate, rate)
     h = resample_poly(sound.samples.double().numpy(), rate // divisor, sound.rate // divisor, axis=-1)
     return torch.from_numpy(h * (sound.rate / rate)).float()
+
+
+def make_method(recipe: Recipe) -> Sampler:
+    """The sampler, with the settings for sounds where the recipe says nothing."""
+    return make_any_method(recipe, sound_defaults(recipe.sampler, recipe.steps))
 
 
 def make_models(recipe: Recipe, prior: str | Path | None = None) -> list[Prior]:

@@ -13,7 +13,8 @@ from ..driver import restore
 from ..errors import InvalidArgument
 from ..priors import AtRate, Prior, Together
 from ..restoration import Cost
-from ..samplers import Sampler
+from ..samplers import Sampler, make_sampler
+from .defaults import sound_defaults
 from .passages import cut, join
 from .reading import Sound
 from .tasks import PreparedSound
@@ -48,12 +49,15 @@ def restore_sound(
     """``samples`` restorations (samples, sources, C, T'), their cost, and remarks.
 
     models: one of sounds of one channel, or for the task "separate" one of each source. passage, overlap: seconds that
-    are restored at a time, and that neighbours share and fade over. Channels are restored with the same random numbers,
-    so that what they have in common stays in common; channels that are equal are restored once. The rest is as in
+    are restored at a time, and that neighbours share and fade over. Channels are restored with the same random
+    numbers, so that what they have in common stays in common; channels that are equal are restored once. A sampler by
+    its name has the settings of ``defaults.py`` where ``settings`` say nothing. The rest is as in
     :func:`kintsugi.restore`.
 
     Errors: :class:`InvalidArgument` before any network runs.
     """
+    if isinstance(sampler, str):
+        sampler, settings = make_sampler(sampler, **{**sound_defaults(sampler, steps), **settings}), {}
     parts = [models] if isinstance(models, Prior) else list(models)
     if len(parts) != prepared.entry.sources:
         expected = f"{prepared.entry.sources} for the task {prepared.task!r}: a model of each source"

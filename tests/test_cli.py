@@ -90,6 +90,7 @@ def names(folder: Path) -> set[str]:
         ("jpeg", ["--quality", 30], SIZE),
         ("dequantize", ["--bits", 3], SIZE),
         ("hdr", ["--gain", 2], SIZE),
+        ("fade", ["--fade", 0.3], SIZE),
     ],
 )
 def test_restore(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kintsugi.cli.options import parse_kernel
 from kintsugi.errors import InvalidArgument, InvalidFile
-from kintsugi.images import Picture, read_compression, read_picture
+from kintsugi.images import Fading, Picture, estimate_fading, read_compression, read_picture
 from kintsugi.images.noise import ROUNDING, estimate_noise, noise_level
 from kintsugi.operators import HDR, JPEG, Bicubic, Blur, Quantise, gaussian_kernel
 from kintsugi.tasks import Settings, box_mask, prepare, random_mask, simulate
@@ -78,6 +78,42 @@ def test_colorize_measures_the_mean_and_returns_colour() -> None:
     assert torch.equal(prepared.finish(x).pixels, x)
     colour = prepare("colorize", picture())
     assert torch.allclose(colour.problem.y[0], picture().pixels.mean(0))
+
+
+def test_fading_is_found_where_each_channel_ends() -> None:
+    """Of a picture with something black and something white in each channel; a few stray pixels count for nothing."""
+    ramp = torch.linspace(-1, 1, 128).repeat(96, 1)
+    clean = torch.stack((ramp, ramp.flip(1), 0.5 * ramp))  # the last is not a full one, and is stretched as well
+    gains, offsets = (0.5, 0.4, 0.3), (0.2, 0.3, -0.1)
+    faded = torch.tensor(gains)[:, None, None] * clean + torch.tensor(offsets)[:, None, None]
+    faded[:, 20, 30], faded[:, 30, 10] = 1.0, -1.0
+    found = estimate_fading(Picture(faded))
+    assert found.gains == pytest.approx((0.5, 0.4, 0.15), abs=0.02)
+    assert found.offsets == pytest.approx(offsets, abs=0.01)
+    prepared = prepare("fade", Picture(faded))
+    assert prepared.notes == (found.told(),)
+    again = (prepared.problem.y + torch.tensor(found.offsets)[:, None, None] - faded).abs().max()
+    assert float(again) < 1e-6
+    assert found.told() == "contrast left: 49 %, 39 %, 15 % (red, green, blue)"
+
+
+def test_a_picture_of_full_contrast_is_not_faded_and_a_flat_one_cannot_be_mended() -> None:
+    full = torch.linspace(-1, 1, 256).repeat(3, 16, 1)
+    assert min(estimate_fading(Picture(full)).gains) > 0.97
+    with pytest.raises(InvalidArgument, match="channel of one level"):
+        prepare("fade", Picture(torch.zeros(3, 16, 16)))
+    with pytest.raises(InvalidArgument, match="fade"):
+        simulate("fade", picture())
+    for share in (-0.1, 0.99, math.nan):
+        with pytest.raises(InvalidArgument, match="fade"):
+            Fading.by(share)
+
+
+def test_a_grey_picture_fades_too() -> None:
+    grey = simulate("fade", Picture(torch.linspace(-1, 1, 4096).view(1, 64, 64)), Settings(fading=Fading.by(0.4)))
+    assert (float(grey.pixels.min()), float(grey.pixels.max())) == pytest.approx((-0.2, 1.0))
+    prepared = prepare("fade", grey)
+    assert prepared.finish(prepared.problem.operator.pinv(prepared.problem.y[None])[0]).pixels.shape == (1, 64, 64)
 
 
 def test_a_jpeg_file_states_its_own_compression(tmp_path: Path) -> None:
@@ -208,6 +244,7 @@ def test_what_is_simulated_is_what_is_restored() -> None:
         ("jpeg", Settings(quality=30)),
         ("dequantize", Settings(bits=3)),
         ("hdr", Settings(gain=3.0)),
+        ("fade", Settings(fading=Fading((0.5, 0.4, 0.3), (0.2, 0.3, 0.1)))),
     ):
         degraded = simulate(task, clean, settings)
         prepared = prepare(task, degraded, settings)

@@ -121,6 +121,7 @@ CASES: list[dict[str, object]] = [
     {"wrong": "noise", "noise": 0.1},
     {"wrong": "jpeg", "quality": 30},
     {"wrong": "colour"},
+    {"wrong": "grey"},
 ]
 
 

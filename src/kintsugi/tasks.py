@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import InvalidArgument
+from .images.fading import Fading, estimate_fading
 from .images.jpegfile import Compression
 from .images.noise import noise_level
 from .images.picture import Picture, profile_fits
-from .operators import HDR, JPEG, Bicubic, Blur, Grey, Identity, Mask, Operator, Quantise
+from .operators import HDR, JPEG, Bicubic, Blur, Grey, Identity, Mask, Operator, Quantise, WhiteBalance
 from .problem import Problem
 
 MAX_FACTOR = 32
@@ -37,7 +38,8 @@ class Settings:
     ``boundary``: what lies beyond the border of a shrunk or blurred picture, ``"unknown"`` (the world) or
     ``"circular"`` (benchmarks). ``quality``: of a JPEG, 1 to 100; or ``compression``, what a file's own header states
     (``images.read_compression``). ``bits``: of a picture with few levels, 1 to 8. ``gain``: by how much an over-exposed
-    picture was brightened about mid-grey before it was clipped, above 1.
+    picture was brightened about mid-grey before it was clipped, above 1. ``fading``: what is left of the contrast;
+    None estimates it from the picture (``images.estimate_fading``).
     """
 
     factor: int = 4
@@ -49,6 +51,7 @@ class Settings:
     compression: Compression | None = None
     bits: int | None = None
     gain: float = 2.0
+    fading: Fading | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,16 @@ def _overexpose(shape: tuple[int, int, int], settings: Settings) -> Operator:
     return HDR(shape, settings.gain)
 
 
+def _fade(shape: tuple[int, int, int], settings: Settings) -> Operator:
+    return WhiteBalance(shape, _fading(settings).of(shape[0])[0])
+
+
+def _fading(settings: Settings) -> Fading:
+    if settings.fading is None:
+        raise InvalidArgument("fade", None, "the share of the contrast that is lost")
+    return settings.fading
+
+
 TASKS = {
     "sr": Task("super-resolution: enlarge by a whole factor", _shrink, lambda settings: settings.factor),
     "inpaint": Task("fill in the missing pixels of a mask", _hide),
@@ -119,6 +132,7 @@ TASKS = {
     "jpeg": Task("undo the losses of JPEG", _compress, rounds=True),
     "dequantize": Task("give a picture of few levels all its levels again", _round, rounds=True),
     "hdr": Task("recover what was clipped to black and white", _overexpose),
+    "fade": Task("bring back the contrast and colours of a faded picture", _fade),
 }
 
 
@@ -131,6 +145,7 @@ class Prepared:
     problem: Problem
     size: tuple[int, int]  # (height, width) of the restored picture
     known: Tensor | None = None  # bool (1, H, W): pixels to keep exactly as they came
+    notes: tuple[str, ...] = ()  # what was found in the picture
 
     def finish(self, x: Tensor) -> Picture:
         """The restored ``x`` (3, H, W) as a picture like the one that came: clipped, grey if that was grey, its alpha
@@ -158,6 +173,10 @@ def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Pr
     if size[0] * size[1] > MAX_PIXELS:
         expected = f"a result of at most {MAX_PIXELS // 10**6} megapixels"
         raise InvalidArgument("factor", f"{settings.factor}, for {size[1]} x {size[0]} pixels", expected)
+    notes: tuple[str, ...] = ()
+    if task == "fade" and settings.fading is None:
+        settings = replace(settings, fading=estimate_fading(picture))
+        notes = (_fading(settings).told(),)
     operator = entry.operator((3, *size), settings)
     noise = 2 * noise_level(picture, settings.noise, missing=settings.mask if task == "inpaint" else None)
     y = picture.colour()
@@ -167,11 +186,13 @@ def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Pr
         noise *= math.sqrt(3)
     if entry.rounds and settings.noise in (None, 0):
         noise = 0.0
+    if task == "fade":
+        y = y - _fading(settings).of(3)[1]
     known = None
     if task == "inpaint" and settings.mask is not None:
         y = y * ~settings.mask
         known = ~settings.mask if settings.noise in (None, 0) else None
-    return Prepared(task, picture, Problem(y.contiguous(), operator, noise), size, known)
+    return Prepared(task, picture, Problem(y.contiguous(), operator, noise), size, known, notes)
 
 
 def simulate(task: str, picture: Picture, settings: Settings | None = None, seed: int = 0) -> Picture:
@@ -192,6 +213,8 @@ def simulate(task: str, picture: Picture, settings: Settings | None = None, seed
         raise InvalidArgument("factor", settings.factor, expected)
     operator = entry.operator(shape, settings)
     y = operator(operator.extend(picture.pixels[None]))[0]
+    if task == "fade":
+        y = y + _fading(settings).of(shape[0])[1]
     sigma = 2 * noise_level(replace(picture, bits=32), settings.noise)  # 32: the file's rounding is not simulated
     if sigma:
         noise = sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))

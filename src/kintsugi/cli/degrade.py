@@ -42,6 +42,7 @@ def degrade(
     quality: options.Quality = None,
     bits: options.Bits = None,
     gain: options.Gain = 2.0,
+    fade: options.Fade = None,
     level: options.Level = None,
     frequency: options.Frequency = None,
     second: Annotated[str | None, typer.Option(help="separate: the sound to add.")] = None,
@@ -86,7 +87,7 @@ def degrade(
     size = (picture.height, picture.width)
     words = options.task_settings(
         size=size, factor=4 if factor is None else factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
-        quality=quality, bits=bits, gain=gain,
+        quality=quality, bits=bits, gain=gain, fade=fade,
     )  # fmt: skip
     if makes_mask:
         words = replace(words, mask=_make_mask(size, missing, box, seed))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # The names in tasks.TASKS, and then those in sounds.tasks.SOUND_TASKS that are not among them.
 TaskName = Literal[
-    "sr", "inpaint", "deblur", "denoise", "colorize", "jpeg", "dequantize", "hdr",
+    "sr", "inpaint", "deblur", "denoise", "colorize", "jpeg", "dequantize", "hdr", "fade",
     "declip", "gap", "bandwidth", "dereverb", "hum", "mulaw", "quantise", "separate",
 ]  # fmt: skip
 BoundaryName = Literal["unknown", "circular"]
@@ -70,6 +70,10 @@ Bits = Annotated[
     int | None, typer.Option(help="dequantize: of each channel, 1 to 8; mulaw, quantise: 2 to 16 [default: 8].")
 ]
 Gain = Annotated[float, typer.Option(help="hdr: how much the contrast was raised before it was clipped.")]
+Fade = Annotated[
+    float | None,
+    typer.Option(help="fade: the share of the contrast that is lost, 0 to 0.98 [default: estimated, by channel]."),
+]
 Workers = Annotated[
     int | None,
     typer.Option(help="Processes that divide the work [default: 1; ray: as many as the cluster has room for].", min=1),
@@ -161,13 +165,14 @@ def task_settings(
     quality: int | None,
     bits: int | None,
     gain: float,
+    fade: float | None = None,
     compressed: Path | None = None,
 ) -> Settings:
     """The words of the command line as :class:`Settings`; ``size`` (height, width) is what a mask must have.
 
     ``compressed``: the file whose own header states how it was compressed, where no quality is given.
     """
-    from ..images import read_compression, read_mask
+    from ..images import Fading, read_compression, read_mask
     from ..tasks import Settings
 
     return Settings(
@@ -180,6 +185,7 @@ def task_settings(
         compression=None if compressed is None or quality is not None else read_compression(compressed),
         bits=bits,
         gain=gain,
+        fading=None if fade is None else Fading.by(fade),
     )
 
 

@@ -64,6 +64,7 @@ class Recipe:
     level: float | None = None
     frequency: float | None = None
     second_prior: str | None = None
+    fade: float | None = None
 
     def arguments(self) -> list[str]:
         """The recipe as options of the command line."""
@@ -83,7 +84,8 @@ class Recipe:
         """What the task needs to know of a picture of ``size`` (height, width), a JPEG file if ``compressed``."""
         return options.task_settings(
             size=size, factor=self.factor, mask=self.mask, kernel=self.kernel, noise=self.noise,
-            boundary=self.boundary, quality=self.quality, bits=self.bits, gain=self.gain, compressed=compressed,
+            boundary=self.boundary, quality=self.quality, bits=self.bits, gain=self.gain, fade=self.fade,
+            compressed=compressed,
         )  # fmt: skip
 
 
@@ -116,7 +118,9 @@ def make_ready(source: Path, output: Path, recipe: Recipe) -> Ready:
     files.check(picture.bits, prepared.size)
     match, note = find_match(recipe, words, prepared.problem.noise)
     keep = keeping.make_keep(recipe, prepared, words.mask)
-    return Ready(files, prepared, words.mask, (*picture.notes, *losses(picture, output), *note), match, keep)
+    return Ready(
+        files, prepared, words.mask, (*picture.notes, *losses(picture, output), *prepared.notes, *note), match, keep
+    )
 
 
 def refuse_options_of_sounds(recipe: Recipe) -> None:

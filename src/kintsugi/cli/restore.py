@@ -49,6 +49,7 @@ def restore(
     quality: options.Quality = None,
     bits: options.Bits = None,
     gain: options.Gain = 2.0,
+    fade: options.Fade = None,
     level: options.Level = None,
     frequency: options.Frequency = None,
     sampler: Annotated[
@@ -140,9 +141,9 @@ def restore(
     craft = craft_of(Path(source), task)
     recipe = picture.Recipe(
         task=task, mask=mask, factor=craft.factor if factor is None else factor, kernel=kernel, noise=noise,
-        boundary=boundary, quality=quality, bits=bits, gain=gain, sampler=sampler, preset=preset, steps=steps,
-        texture=texture, settings=tuple(settings or ()), samples=samples, seed=seed, prior=prior or craft.prior,
-        prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
+        boundary=boundary, quality=quality, bits=bits, gain=gain, fade=fade, sampler=sampler, preset=preset,
+        steps=steps, texture=texture, settings=tuple(settings or ()), samples=samples, seed=seed,
+        prior=prior or craft.prior, prior_settings=tuple(prior_settings or ()), label=label, prompt=prompt,
         guidance=guidance, windows=windows, compare=compare, max_memory=max_memory, uncertainty=uncertainty,
         invented=invented, calibrated=calibrated, strength=strength, blend=blend, keep_grain=keep_grain,
         keep_surface=keep_surface, level=level, frequency=frequency, second_prior=second_prior,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Options that mean nothing for sounds; given all the same they are refused.
 OF_PICTURES = (
-    "boundary", "quality", "gain", "preset", "label", "prompt", "guidance", "windows", "uncertainty",
+    "boundary", "quality", "gain", "fade", "preset", "label", "prompt", "guidance", "windows", "uncertainty",
     "invented", "calibrated", "strength", "blend", "keep_grain", "keep_surface",
 )  # fmt: skip
 

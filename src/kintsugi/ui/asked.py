@@ -18,7 +18,7 @@ from .limits import Limits
 if TYPE_CHECKING:
     from ..cli.picture import Recipe
 
-WrongName = Literal["unknown", "small", "holes", "blur", "noise", "jpeg", "colour"]
+WrongName = Literal["unknown", "small", "holes", "blur", "noise", "jpeg", "colour", "grey"]
 KernelName = Literal["unknown", "gaussian", "motion"]
 
 
@@ -37,7 +37,8 @@ WRONG: Mapping[str, Wrong] = {
     "blur": Wrong("Blurred", "deblur", "A soft or shaken picture. The width can be found from the picture itself."),
     "noise": Wrong("Noise, grain", "denoise", "The strength can be found from the picture itself."),
     "jpeg": Wrong("JPEG blocks", "jpeg", "A JPEG file states how strongly it was compressed."),
-    "colour": Wrong("Faded colour", "colorize", "Keeps the brightness of the picture and gives it new colours."),
+    "colour": Wrong("Faded colour", "fade", "Brings back contrast and colours, as far as the picture has kept them."),
+    "grey": Wrong("Black and white", "colorize", "Keeps the brightness of the picture and invents colours."),
     "unknown": Wrong("I don't know", None, "Looks for compression, blur and noise, and says what it found."),
 }
 KERNELS = ("unknown", "gaussian", "motion")

@@ -37,7 +37,7 @@ window.kintsugi = window.kintsugi || {};
       if (blur === "motion") given.angle = form.angle;
     }
     if (wrong === "jpeg" && form.quality) given.quality = form.quality;
-    if (["small", "holes", "colour"].includes(wrong) || (wrong === "blur" && blur !== "unknown")) given.noise = noise;
+    if (["small", "holes", "colour", "grey"].includes(wrong) || (wrong === "blur" && blur !== "unknown")) given.noise = noise;
     if (wrong === "noise") given.noise = find ? null : noise ?? 0;
     return given;
   }

@@ -138,7 +138,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     generator = torch.Generator().manual_seed(0)
     values = (torch.rand(24, 24, 3, generator=generator) * 255).to(torch.uint8).numpy()
     picture = Image.fromarray(values)
-    for name in ("in.png", "small.png", "torn.jpg", "blurred.jpg", "noisy.png", "blocky.jpg"):
+    for name in ("in.png", "small.png", "torn.jpg", "blurred.jpg", "noisy.png", "blocky.jpg", "faded.jpg"):
         picture.save(tmp_path / name)
     picture.convert("L").save(tmp_path / "grey.png")
     holes = Image.new("L", (24, 24))

@@ -233,11 +233,11 @@ def test_peaks_above_a_clip_come_back_and_all_else_is_kept() -> None:
     x = drawn(1)
     level = float(x.abs().quantile(0.9))
     y = x.clamp(-level, level)
-    got = restored("declip", Sound(y, RATE, "FLOAT"), steps=10)
+    got = restored("declip", Sound(y, RATE, "FLOAT"), steps=10, eta=0.7)
     kept = y.abs() < 0.998 * level  # closer to it a sample counts as clipped
     assert torch.equal(got[kept], x[kept])
     assert bool((got[~kept].abs() >= level * 0.998).all())
-    assert ratio(got, x) > ratio(y, x) + 3
+    assert ratio(got, x) > ratio(y, x) + 2.5
 
 
 def test_noise_is_removed_as_by_a_wiener_filter() -> None:

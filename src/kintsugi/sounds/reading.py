@@ -1,6 +1,7 @@
 """Reading sound files: WAV, FLAC, OGG, MP3 and whatever else libsndfile knows.
 
-Samples are floats in [-1, 1], whatever the file holds; nothing is resampled or mixed here.
+Samples are floats in [-1, 1], whatever the file holds; nothing is resampled or mixed here. What a file is, its content
+says and not its name: libsndfile would take whatever is named ``.raw`` for samples without a header.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def sound_length(path: str | os.PathLike[str]) -> float:
     """The length of the sound in a file in seconds, from its header."""
     soundfile = optional("soundfile", "audio", "reading sounds")
     try:
-        with soundfile.SoundFile(os.fspath(path)) as file:
+        with Path(path).open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
             return len(file) / file.samplerate
     except (OSError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise InvalidFile(path, f"not a readable sound ({_reason(error)})") from error
@@ -58,7 +59,7 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
     """
     soundfile = optional("soundfile", "audio", "reading sounds")
     try:
-        with soundfile.SoundFile(os.fspath(path)) as file:
+        with Path(path).open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
             if len(file) * file.channels > LARGEST:
                 raise InvalidFile(path, f"{len(file)} samples of {file.channels} channels; at most {LARGEST} are read")
             values, rate, subtype = file.read(dtype="float32", always_2d=True), file.samplerate, file.subtype

@@ -21,7 +21,7 @@ from kintsugi.sounds.clipping import clip_levels
 from kintsugi.sounds.gaps import find_gaps, read_gaps, runs
 from kintsugi.sounds.hum import find_hum, remove_hum
 from kintsugi.sounds.noise import estimate_noise, noise_level
-from kintsugi.sounds.passages import cut, join
+from kintsugi.sounds.passages import around, cut, join
 from kintsugi.sounds.restoring import restore_sound, spectrum_above
 from kintsugi.sounds.simulating import gaps_text, random_gaps, simulate_sound
 from kintsugi.sounds.spectrogram import decibels, spectrograms
@@ -173,6 +173,21 @@ def test_a_fade_has_no_corner() -> None:
     assert float(x.diff().diff().abs().max()) < 1e-3
     with pytest.raises(InvalidArgument, match="overlap"):
         cut(100, 20, 10)
+
+
+def test_only_what_surrounds_lost_samples_is_restored() -> None:
+    lost = torch.zeros(1000, dtype=torch.bool)
+    lost[[3, 500, 540, 700]] = True
+    assert around(lost, 20) == [(0, 24), (480, 561), (680, 721)]
+    assert around(lost, 2000) == [(0, 1000)]
+    x, gaps = drawn(6), torch.zeros(6 * RATE, dtype=torch.bool)
+    gaps[8000:8008] = gaps[80_000:80_008] = True
+    prepared = prepare_sound("gap", Sound(x * ~gaps, RATE, "FLOAT"), SoundSettings(gaps=gaps))
+    found, cost, _ = restore_sound(prepared, prior(), steps=3)
+    assert cost.forwards == 6  # two regions of two seconds
+    (out,), _ = prepared.finish(found[0])
+    assert torch.equal(out.samples[:, ~gaps], x[:, ~gaps])
+    assert ratio(out.samples[:, gaps], x[:, gaps]) > 3
 
 
 @pytest.mark.parametrize("task", ["denoise", "gap"])

@@ -1,7 +1,8 @@
 """A long sound in passages that overlap, and the results joined without clicks.
 
 Neighbouring passages share ``overlap`` samples, over which one fades into the other: weights that add to one at each
-sample, zero where a passage begins and ends, and rise like ``sin^2``, without a corner.
+sample, zero where a passage begins and ends, and rise like ``sin^2``, without a corner. Of a recording of which only
+some samples are lost, only what surrounds these is restored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgument
+from .gaps import runs
 
 
 def cut(length: int, longest: int, overlap: int) -> list[tuple[int, int]]:
@@ -50,6 +52,18 @@ def join(parts: Iterable[Tensor], where: Sequence[tuple[int, int]], scale: int =
         out[..., start:end] += fade.to(part) * part
     if out is None:
         raise InvalidArgument("parts", "none", "at least one passage")
+    return out
+
+
+def around(lost: Tensor, context: int) -> list[tuple[int, int]]:
+    """``(start, end)`` of the parts of a sound with samples that are ``lost`` (T,) and ``context`` samples on each side
+    of them; parts that would touch are one."""
+    out: list[tuple[int, int]] = []
+    for start, end in runs(lost):
+        first, last = max(start - context, 0), min(end + context, len(lost))
+        if out and first <= out[-1][1]:
+            first = out.pop()[0]
+        out.append((first, last))
     return out
 
 

@@ -15,12 +15,13 @@ from ..priors import AtRate, Prior, Together
 from ..restoration import Cost
 from ..samplers import Sampler, make_sampler
 from .defaults import sound_defaults
-from .passages import cut, join
+from .passages import around, cut, join
 from .reading import Sound
 from .tasks import PreparedSound
 
 MODEL_RATE = 16_000  # Hz: of a model that does not say its own
 PASSAGE, OVERLAP = 30.0, 1.5  # seconds
+CONTEXT = 1.0  # seconds around lost samples that are restored with them
 LEAST = 1e-10  # variance: the noise of 16 bits is 8e-11
 BINS = 4096
 
@@ -75,33 +76,40 @@ def restore_sound(
     prior = seen[0] if len(seen) == 1 else Together(seen)
     reach = 0 if prepared.known.response is None else prepared.known.response.shape[-1] / own
     overlap = max(overlap, reach)
-    where = cut(y.shape[-1], max(1, round(own * max(passage, 4 * overlap))), round(own * overlap))
     same = len(y) > 1 and bool((y == y[:1]).all())
     channels = range(1 if same else len(y))
-    runs, forwards, vjps, seconds = len(where) * len(channels), [], [], 0.0
-    outs = []
+    longest, shared = max(1, round(own * max(passage, 4 * overlap))), round(own * overlap)
+    lost, factor = prepared.lost, prepared.known.factor
+    regions = [(0, y.shape[-1])] if lost is None else around(lost.any(0), max(1, round(own * CONTEXT)))
+    parts_of = [[(a + i, b + i) for a, b in cut(end - i, longest, shared)] for i, end in regions]
+    total, done_before = len(channels) * sum(map(len, parts_of)), 0
+    cost, outs = Cost(0, 0, 0), []
     for channel in channels:
-        pieces = []
-        for i, (start, end) in enumerate(where):
-            problem = prepared.problem(channel, start, end, rate)
-            at = channel * len(where) + i
-
-            def report(done: int, total: int, at: int = at) -> None:
-                if progress is not None:
-                    progress(at * total + done, runs * total)
-
-            result = restore(
-                problem.with_rows(problem.y.to(device)), prior, sampler, steps=steps, samples=samples,
-                seed=seed + 1_000_003 * i, max_memory=max_memory, progress=report, **settings,
-            )  # fmt: skip
-            forwards.append(result.cost.forwards)
-            vjps.append(result.cost.vjps)
-            seconds += result.cost.seconds
-            notes += tuple(note for note in result.notes if note not in notes)
-            pieces.append(prepared.back(result.samples[0].cpu(), channel, start, end, rate))
-        outs.append(join(pieces, where, prepared.known.factor))
+        line = y[channel].expand(samples, prepared.entry.sources, -1).repeat_interleave(factor, -1)
+        for (first, last), where in zip(regions, parts_of, strict=True):
+            pieces = []
+            for start, end in where:
+                problem = prepared.problem(channel, start, end, rate)
+                result = restore(
+                    problem.with_rows(problem.y.to(device)), prior, sampler, steps=steps, samples=samples,
+                    seed=seed + 1_000_003 * (done_before % (total // len(channels))), max_memory=max_memory,
+                    progress=_shifted(progress, done_before, total), **settings,
+                )  # fmt: skip
+                done_before += 1
+                spent = result.cost
+                cost = Cost(cost.forwards + spent.forwards, cost.vjps + spent.vjps, cost.seconds + spent.seconds)
+                notes += tuple(note for note in result.notes if note not in notes)
+                pieces.append(prepared.back(result.samples[0].cpu(), channel, start, end, rate))
+            inside = [(start - first, end - first) for start, end in where]
+            line[..., factor * first : factor * last] = join(pieces, inside, factor)
+        outs.append(line)
     stacked = torch.stack(outs * (len(y) if same else 1), -2)
-    return stacked, Cost(sum(forwards), sum(vjps), seconds), notes
+    return stacked, cost, notes
+
+
+def _shifted(progress: Callable[[int, int], None] | None, before: int, parts: int) -> Callable[[int, int], None] | None:
+    """Progress of all ``parts``, from that of one after ``before`` others."""
+    return None if progress is None else lambda done, total: progress(before * total + done, parts * total)
 
 
 def finish_all(prepared: PreparedSound, x: Tensor) -> tuple[list[list[Sound]], tuple[str, ...]]:

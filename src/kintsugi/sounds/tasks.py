@@ -271,17 +271,27 @@ class PreparedSound:
         outer = self.entry.operator(self.known, channel, start, end)
         return outer.visible(x) if k > 1 and factor == 1 else x[..., : factor * (end - start)]
 
+    @property
+    def lost(self) -> Tensor | None:
+        """Which samples (C, T) are to be estimated, where all others were measured exactly; None for other problems."""
+        if self.noise > 0:
+            return None
+        if self.known.missing is not None:
+            return self.known.missing.expand_as(self.y)
+        if self.task == "declip":
+            return (self.y >= self.known.high) | (self.y <= self.known.low)
+        return None
+
     def finish(self, x: Tensor) -> tuple[list[Sound], tuple[str, ...]]:
         """The restored ``x`` (sources, C, T') as sounds like the one that came, and remarks.
 
         Samples that were measured exactly are the input's own.
         """
         x, y = x.detach().to("cpu", torch.float32) / self.scale, self.sound.samples
-        if self.known.missing is not None and self.noise == 0:
-            x = torch.where(self.known.missing, x, y)
-        if self.task == "declip" and self.noise == 0:
-            high, low = self.y >= self.known.high, self.y <= self.known.low
-            x = torch.where(high, torch.maximum(x, y), torch.where(low, torch.minimum(x, y), y))
+        if self.task == "declip":
+            x = torch.where(y > 0, torch.maximum(x, y), torch.minimum(x, y)) if self.lost is not None else x
+        if self.lost is not None:
+            x = torch.where(self.lost, x, y)
         notes: tuple[str, ...] = ()
         peak = float(x.abs().max())
         if peak > 1 and peak > float(self.sound.samples.abs().max()):

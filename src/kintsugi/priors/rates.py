@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ..errors import InvalidArgument
@@ -63,8 +64,10 @@ class AtRate(Prior):
         self.model.check()
 
     def denoise(self, z: Tensor, eta: Tensor) -> Tensor:
-        margin = min(self.margin, z.shape[-1] - 1)
-        wide = F.pad(z, (margin, margin), mode="reflect") if margin else z
+        size, margin = z.shape[-1], min(self.margin, z.shape[-1] - 1)
+        # What is mirrored at the end may be longer, so that Fourier transforms are fast.
+        after = min(next_fast_len(size + 2 * margin, real=True) - size - margin, size - 1) if margin else 0
+        wide = F.pad(z, (margin, after), mode="reflect") if margin else z
         n = wide.shape[-1]
         m = 2 * ((max(1, round(n / self.ratio)) - 1) // 2) + 1  # odd: every bin below half the rate is a whole one
         bins = (m + 1) // 2
@@ -74,7 +77,7 @@ class AtRate(Prior):
         variance = self.above(frequency_radius((n,), half=True, like=wide)[bins:])
         high = transform[..., bins:] * (variance / (variance + eta.to(variance).view(-1, 1, 1) ** 2))
         out = torch.fft.irfft(torch.cat((torch.fft.rfft(low) * (n / m), high), -1), n=n)
-        return out[..., margin : n - margin]
+        return out[..., margin : margin + size]
 
 
 @dataclass(frozen=True)

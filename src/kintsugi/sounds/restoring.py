@@ -23,7 +23,7 @@ MODEL_RATE = 16_000  # Hz: of a model that does not say its own
 PASSAGE, OVERLAP = 30.0, 1.5  # seconds
 CONTEXT = 1.0  # seconds around lost samples that are restored with them
 LEAST = 1e-10  # variance: the noise of 16 bits is 8e-11
-BINS = 4096
+BINS = 256  # few, so that averages are long: what an average leaves of noise is heard as whistling
 
 
 def model_rate(model: Prior) -> int:
@@ -71,9 +71,6 @@ def restore_sound(
     y = prepared.y
     k, own = prepared.multiple(rate), prepared.sound.rate
     notes = _band_note(prepared, min(rates), k)
-    above = spectrum_above(prepared, len(parts)) if k == 1 else _silent
-    seen = [m if model_rate(m) == k * own else AtRate(m, k * own / model_rate(m), above) for m in parts]
-    prior = seen[0] if len(seen) == 1 else Together(seen)
     reach = 0 if prepared.known.response is None else prepared.known.response.shape[-1] / own
     overlap = max(overlap, reach)
     same = len(y) > 1 and bool((y == y[:1]).all())
@@ -90,10 +87,11 @@ def restore_sound(
             pieces = []
             for start, end in where:
                 problem = prepared.problem(channel, start, end, rate)
+                above = spectrum_above(prepared, channel, start, end) if k == 1 else _silent
                 result = restore(
-                    problem.with_rows(problem.y.to(device)), prior, sampler, steps=steps, samples=samples,
-                    seed=seed + 1_000_003 * (done_before % (total // len(channels))), max_memory=max_memory,
-                    progress=_shifted(progress, done_before, total), **settings,
+                    problem.with_rows(problem.y.to(device)), _at_rate(parts, k * own, above), sampler, steps=steps,
+                    samples=samples, seed=seed + 1_000_003 * (done_before % (total // len(channels))),
+                    max_memory=max_memory, progress=_shifted(progress, done_before, total), **settings,
                 )  # fmt: skip
                 done_before += 1
                 spent = result.cost
@@ -118,18 +116,26 @@ def finish_all(prepared: PreparedSound, x: Tensor) -> tuple[list[list[Sound]], t
     return [sounds for sounds, _ in done], done[0][1]
 
 
-def spectrum_above(prepared: PreparedSound, sources: int = 1) -> Callable[[Tensor], Tensor]:
-    """The average spectrum of what was measured, without its noise, shared by ``sources``: of frequencies in cycles per
-    sample, as a variance (white noise of variance v is v at each), at least ``LEAST``."""
+def _at_rate(models: Sequence[Prior], rate: int, above: Callable[[Tensor], Tensor]) -> Prior:
+    """The prior of all sources at ``rate`` hertz."""
+    seen = [m if model_rate(m) == rate else AtRate(m, rate / model_rate(m), above) for m in models]
+    return seen[0] if len(seen) == 1 else Together(seen)
+
+
+def spectrum_above(prepared: PreparedSound, channel: int, start: int, end: int) -> Callable[[Tensor], Tensor]:
+    """The average spectrum of what was measured from ``start`` to ``end``, without its noise, shared by the sources.
+
+    A function of frequencies in cycles per sample: the variance, which of white noise of variance v is v at each, at
+    least ``LEAST``.
+    """
     from scipy.signal import welch
 
-    y = prepared.y.double().cpu().numpy()
-    length = min(BINS, y.shape[-1])
-    freqs, density = welch(y, nperseg=length, axis=-1)  # one-sided, at a rate of one: white noise of variance v is 2 v
-    power = density.mean(0) / 2
+    y = prepared.y[channel, start:end].double().cpu().numpy()
+    freqs, density = welch(y, nperseg=min(BINS, len(y)))  # one-sided: white noise of variance v has 2 v
+    power = density / 2
     if prepared.known.missing is not None:
-        power = power / float((~prepared.known.missing).double().mean())
-    power = np.maximum((power - prepared.noise**2) / sources, LEAST)
+        power = power / max(float((~prepared.known.missing[start:end]).double().mean()), 0.01)
+    power = np.maximum((power - prepared.noise**2) / prepared.entry.sources, LEAST)
 
     def above(radius: Tensor) -> Tensor:
         values = np.interp(radius.detach().double().cpu().numpy(), freqs, np.log(power))

@@ -280,6 +280,16 @@ def test_a_folder_of_sounds(song: Path, model: Path, tmp_path: Path) -> None:
     assert "engine: expected processes: sounds are not restored on Ray" in refused(*words, "--engine", "ray")
 
 
+def test_info(song: Path, tmp_path: Path) -> None:
+    done("degrade", song, "-o", tmp_path / "loud.wav", "-t", "declip", "--level", 0.25)
+    told = json.loads(done("info", tmp_path / "loud.wav", "--json"))
+    assert told["kind"] == "sound"
+    assert (told["length"], told["sampling rate"], told["channels"]) == ("0.500 s", "8000 Hz", "2")
+    assert told["peak"] == "0.2500 of full scale"
+    assert told["clipped at"].startswith("-0.2500 and 0.2")
+    assert "clipped at" not in json.loads(done("info", song, "--json"))
+
+
 def test_degrade(song: Path, tmp_path: Path) -> None:
     clean, out = read_sound(song).samples, tmp_path / "out.wav"
     for task, words in (("denoise", ["--noise", 0.05]), ("hum", ["--level", 0.1]), ("mulaw", ["--bits", 4]),

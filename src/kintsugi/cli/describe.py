@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
@@ -123,17 +124,22 @@ def priors(json: JsonOption = False) -> None:
 
 @app.command()
 def info(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A picture, a model file, or the name of a prior.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A picture, a sound, a model file, or the name of a prior.")
+    ],
     json: JsonOption = False,
 ) -> None:
-    """Tell what a picture or a model file holds."""
+    """Tell what a picture, a sound or a model file holds."""
     from .. import available_priors, load_prior
     from ..priors import NetworkPrior
+    from ..sounds.reading import SUFFIXES
 
     models = (".safetensors", ".pt", ".pth", ".ckpt")
     if file.endswith(models) or (file in available_priors() and not Path(file).exists()):
         prior = load_prior(file)
         kind, rows = "model", _model_rows(prior) if isinstance(prior, NetworkPrior) else _foreign_rows(prior)
+    elif Path(file).suffix.lower() in SUFFIXES:
+        kind, rows = "sound", _sound_rows(Path(file))
     else:
         file = str(options.input_path(file))
         kind, rows = "picture", _picture_rows(Path(file))
@@ -159,6 +165,27 @@ def _picture_rows(path: Path) -> list[tuple[str, str]]:
     with suppress(InvalidArgument):  # the library for it may not be installed: the rest is still worth telling
         rows.append(("noise, estimated", f"{estimate_noise(picture):.4f} of the range from black to white"))
     return rows + [("note", note) for note in picture.notes]
+
+
+def _sound_rows(path: Path) -> list[tuple[str, str]]:
+    from ..sounds.clipping import clip_levels
+    from ..sounds.noise import estimate_noise
+    from ..sounds.reading import read_sound
+
+    sound = read_sound(path)
+    x = sound.samples
+    rows = [
+        ("length", f"{x.shape[1] / sound.rate:.3f} s"),
+        ("sampling rate", f"{sound.rate} Hz"),
+        ("channels", str(len(x))),
+        ("stored as", sound.subtype),
+        ("peak", f"{float(x.abs().max()):.4f} of full scale"),
+        ("noise, estimated", f"{estimate_noise(x):.2g} of full scale"),
+    ]
+    with suppress(InvalidArgument):
+        low, high = clip_levels(x)
+        rows.append(("clipped at", " and ".join(f"{level:.4f}" for level in (low, high) if abs(level) < math.inf)))
+    return rows
 
 
 def _profile_name(icc: bytes | None) -> str:

@@ -321,6 +321,16 @@ def test_a_room_is_undone(rate: int) -> None:
     assert ratio(got, x) > ratio(wet.samples / 2, x) + 10
 
 
+def test_a_stated_hum_is_refined_where_it_stands_out_and_taken_as_it_is_elsewhere() -> None:
+    x = drawn(4)
+    hum = simulate_sound("hum", Sound(x, RATE, "FLOAT"), SoundSettings(level=0.3, frequency=50.2))
+    assert prepare_sound("hum", hum, SoundSettings(frequency=50.0)).known.frequency == pytest.approx(50.2, abs=0.021)
+    quiet = Sound(drawn(4, spectrum=high), RATE, "FLOAT")
+    assert prepare_sound("hum", quiet, SoundSettings(frequency=123.0)).known.frequency == 123.0
+    with pytest.raises(InvalidArgument, match="none stands out"):
+        prepare_sound("hum", quiet)
+
+
 def test_hum_is_replaced_by_what_the_prior_expects() -> None:
     x = drawn(4) + tone(333, 4, amplitude=0.1)
     loud = simulate_sound("hum", Sound(x, RATE, "FLOAT"), SoundSettings(level=0.3, frequency=50.0))

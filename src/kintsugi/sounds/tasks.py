@@ -57,8 +57,8 @@ class SoundSettings:
     where samples are missing; None to look for runs of zeros. ``response``: dereverb, an impulse response (L,) or
     (C, L) at the rate of the sound. ``noise``: standard deviation, of a full scale of 1; "auto" estimates it; None does
     for the tasks denoise and dereverb, and is the rounding of the file for the others. ``level``: declip, at which
-    samples were clipped; None estimates it. ``frequency``: hum, in hertz; None looks for it near 50 and 60. ``bits``:
-    mulaw and quantise, 2 to 16.
+    samples were clipped; None estimates it. ``frequency``: hum, in hertz, looked for within half a hertz; None
+    looks for it near 50 and 60. ``bits``: mulaw and quantise, 2 to 16.
     """
 
     factor: int = 2
@@ -165,7 +165,12 @@ def _find_hum(sound: Sound, settings: SoundSettings) -> Known:
     f = settings.frequency
     if f is not None and not 10 <= f <= 1000:
         raise InvalidArgument("frequency", f, "a number of hertz from 10 to 1000")
-    return Known(sound.rate, frequency=find_hum(sound.samples, sound.rate, f))
+    try:
+        f = find_hum(sound.samples, sound.rate, f)
+    except InvalidArgument:
+        if f is None:
+            raise
+    return Known(sound.rate, frequency=f)  # as it was given, where nothing near it stands out
 
 
 def _companded(known: Known, channel: int, start: int, end: int) -> Operator:
@@ -344,7 +349,8 @@ def _told(task: str, sound: Sound, known: Known, noise: float | None) -> tuple[s
     if known.missing is not None:
         lengths = [1000 * (end - start) / sound.rate for start, end in runs(known.missing)]
         what = "1 gap" if len(lengths) == 1 else f"{len(lengths)} gaps"
-        notes.append(f"{what} of {min(lengths):.3g} to {max(lengths):.3g} ms")
+        shortest, longest = f"{min(lengths):.3g}", f"{max(lengths):.3g}"
+        notes.append(f"{what} of {shortest if shortest == longest else f'{shortest} to {longest}'} ms")
     if task == "hum":
         notes.append(f"hum of {known.frequency:.2f} Hz and its multiples")
     if noise is not None:

@@ -349,7 +349,7 @@ def test_workers_are_given_the_whole_command(photos: Path, tmp_path: Path, monke
         bits=3, gain=1.5, sampler="cpigdm", preset="p", steps=7, texture=0.25, settings=("w=3.0", "tau=-1"), samples=2,
         seed=9, prior="a b", prior_settings=("size=64",), label=3, prompt="a -- b", guidance=2.5, windows=True,
         compare=True, max_memory="9GiB", strength="s.png", blend=0.5, keep_grain=0.25, keep_surface=0.75,
-        level=0.5, frequency=50.0, second_prior="c",
+        level=0.5, frequency=50.0, second_prior="c", fade=0.5,
     )  # fmt: skip
     of_one_picture = {"uncertainty", "invented", "calibrated"}
     assert all(getattr(recipe, f.name) != f.default for f in fields(Recipe) if f.name not in of_one_picture)

@@ -137,12 +137,19 @@ def wall(limit: int | None, device: torch.device) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_DATA, (status["VmData"] + limit - least, hard))
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, OutOfMemory) or not ran_out(error):
+    except Exception as error:  # whoever reads a file may have taken it for a damaged one
+        if isinstance(error, OutOfMemory) or not any(map(ran_out, _chain(error))):
             raise
         raise OutOfMemory(f"memory ran out within max_memory, {in_words(limit)}") from error
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _status() -> dict[str, int]:

@@ -29,7 +29,10 @@ with wall(in_use(cpu) + (232 << 20), cpu):
     take(100)
     try:
         with wall(in_use(cpu) + (132 << 20), cpu):
-            take(150)
+            try:
+                take(150)
+            except RuntimeError as error:
+                raise ValueError("a damaged file") from error
     except OutOfMemory as error:
         print(error)
     take(100)
@@ -74,7 +77,7 @@ def test_restore_keeps_the_limit_or_refuses(tmp_path: Path) -> None:
     assert code == 0
     pixels = (tmp_path / "out.png").read_bytes()
     codes = []
-    for below in (-400, 40, 250):
+    for below in (-200, 250):
         (tmp_path / "out.png").unlink(missing_ok=True)
         limit = whole - below
         code, peak, told = restore("--max-memory", f"{limit:.0f}MiB")

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
+from ..memory import ran_out
 from ..paths import FlowMatching
 from .base import Prior
 from .calibration import Calibration
@@ -164,6 +165,8 @@ def from_tensors(tensors: dict[str, Tensor], metadata: Mapping[str, Any], path: 
             calibrations=tuple(Calibration.from_dict(entry) for entry in header.get("calibrations") or ()),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if ran_out(error):
+            raise
         raise InvalidFile(path, f"its weights do not fit its header ({' '.join(str(error).split())[:200]})") from error
     return prior.eval().requires_grad_(False)
 

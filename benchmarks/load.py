@@ -130,7 +130,7 @@ class Visitor:
 
     def start(self, steps: int = 5) -> httpx.Response:
         asked = {"wrong": "noise", "noise": 0.1, "steps": steps, "prior": "toy", "seed": self.number}
-        files = {"picture": (f"mine-{self.number}.png", picture(self.number))}
+        files = {"input": (f"mine-{self.number}.png", picture(self.number))}
         return self.ask("POST", "/mend/jobs", data={"asked": json.dumps(asked)}, files=files)
 
     def wait(self, told: dict[str, Any], stop: float | None = None) -> dict[str, Any]:

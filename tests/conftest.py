@@ -53,3 +53,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"more/p{seed}.png" if seed == 7 else f"p{seed}.png"
         draw_picture((40 + 4 * seed, 36 + 3 * seed), seed).save(folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sound_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of sounds, at 8 kHz."""
+    torch.manual_seed(0)
+    net = UNet(UNetConfig(channels=1, widths=(8,), blocks=(1,), embedding=8, frame=32))
+    path = tmp_path_factory.mktemp("model") / "tiny-sound.safetensors"
+    save_model(NetworkPrior(net, data_variance=0.036, card={"training": {"rate": 8000}}), path)
+    return path

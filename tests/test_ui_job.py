@@ -24,7 +24,7 @@ from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.images import read_picture
 from kintsugi.priors import Prior, load_prior
 from kintsugi.ui import look
-from kintsugi.ui.asked import WRONG, Asked
+from kintsugi.ui.asked import WRONG, Asked, Craft
 from kintsugi.ui.limits import Limits
 from kintsugi.ui.mend import Mended, Report, mend
 from kintsugi.ui.steps import Stopped
@@ -32,6 +32,7 @@ from kintsugi.ui.words import BROKEN, file_name, plain
 from kintsugi.ui.workshop import Full, Job, Workshop, status
 
 LIMITS = Limits()
+OFFERED: dict[str, Craft] = {"photo": "pictures"}
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def pixels(path: Path) -> np.ndarray:
 def done(
     photo: Path, folder: Path, model: Path, mask: Path | None = None, report: Report | None = None, **asked: object
 ) -> Mended:
-    given = Asked.parse({"prior": str(model), "steps": 2, **asked}, LIMITS, [str(model)])
+    given = Asked.parse({"prior": str(model), "steps": 2, **asked}, LIMITS, {str(model): "pictures"})
     return mend(given, photo, mask, photo.name, folder, load_prior(model), LIMITS, report or Report())
 
 
@@ -95,18 +96,18 @@ def done(
 )
 def test_what_cannot_be_asked(given: object, name: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        Asked.parse(given, LIMITS, ["photo"])
+        Asked.parse(given, LIMITS, OFFERED)
     assert caught.value.name == name
 
 
 def test_numbers_of_the_page_become_options() -> None:
-    asked = Asked.parse({"wrong": "small", "factor": 3.0, "texture": 0.5, "noise": 0.02}, LIMITS, ["photo"])
+    asked = Asked.parse({"wrong": "small", "factor": 3.0, "texture": 0.5, "noise": 0.02}, LIMITS, OFFERED)
     recipe = asked.recipe(None)
     assert (recipe.task, recipe.factor, recipe.texture, recipe.noise) == ("sr", 3, 0.5, "0.02")
     assert type(recipe.factor) is int
-    motion = Asked.parse({"wrong": "blur", "kernel": "motion", "width": 9, "angle": 30}, LIMITS, ["photo"])
+    motion = Asked.parse({"wrong": "blur", "kernel": "motion", "width": 9, "angle": 30}, LIMITS, OFFERED)
     assert motion.recipe(None).kernel == "motion:9:30"
-    assert {wrong.task for wrong in WRONG.values()} - {None} <= set(kintsugi.tasks.TASKS)
+    assert {wrong.task for wrong in WRONG.values() if wrong.craft == "pictures"} - {None} <= set(kintsugi.tasks.TASKS)
 
 
 # --- the page equals the command line ---------------------------------------------------------------------------------
@@ -376,7 +377,7 @@ def test_the_queue_is_bounded(bench: Callable[..., Bench]) -> None:
     b.add("a", "a0")
     assert b.began.acquire(timeout=30)
     b.add("a", "a1")
-    with pytest.raises(Full, match="You already have pictures waiting") as mine:
+    with pytest.raises(Full, match="You already have files waiting") as mine:
         b.add("a", "a2")
     assert mine.value.alone
     for client in ("b", "c"):

@@ -17,13 +17,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from conftest import draw_picture
 from kintsugi.cli import app
+from kintsugi.sounds import write_sound
 
 pytest.importorskip("gradio", reason="needs the extra [ui]")
+pytest.importorskip("soundfile", reason="needs the extra [audio]")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -33,18 +36,20 @@ PATIENCE = 60_000  # milliseconds: CI shares its cores
 
 @dataclass(frozen=True)
 class Server:
-    """``kintsugi ui`` in a process of its own; ``folder`` holds the model under the name that visitors see."""
+    """``kintsugi ui`` in a process of its own; ``folder`` holds the models under the names that visitors see."""
 
     address: str
     folder: Path
 
 
 @pytest.fixture(scope="module")
-def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(model: Path, sound_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(model, folder / model.name)
-    words = [sys.executable, "-m", "kintsugi", "ui", "--no-browser", "--device", "cpu", "--prior", str(model)]
-    words += ["--max-megapixels", "0.5", "--max-upload", "1"]
+    words = [sys.executable, "-m", "kintsugi", "ui", "--no-browser", "--device", "cpu"]
+    for each in (model, sound_model):
+        shutil.copy(each, folder)
+        words += ["--prior", str(each)]
+    words += ["--max-megapixels", "0.5", "--max-upload", "1", "--max-seconds", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -149,6 +154,52 @@ def test_a_painted_mask_gives_what_the_command_gives(browser: Any, server: Serve
         assert (tmp_path / name).read_bytes() == made[name], name
 
 
+def test_a_sound_gives_what_the_command_gives(browser: Any, server: Server, photo: Path, tmp_path: Path) -> None:
+    t = torch.arange(8000) / 8000
+    write_sound(tmp_path / "song.wav", (0.6 * torch.sin(2764 * t)).clamp(-0.4, 0.4)[None], 8000)
+    with visit(browser, server) as page:
+        drop(page, tmp_path / "song.wav")
+        page.wait_for_function("document.getElementById('k-name').textContent === 'song.wav, 1.0 s'")
+        assert page.is_visible("#k-listen")
+        assert page.is_hidden("#k-stage")
+        offered = page.eval_on_selector_all(
+            "#k-wrong input", "all => all.filter((x) => x.offsetParent).map((x) => x.value)"
+        )
+        assert offered == ["hiss", "clipped", "gaps", "hum", "dull", "mulaw", "rounded"]
+        assert page.evaluate("document.body.dataset.wrong") == "hiss"
+        page.focus("#k-wrong input[value=hiss]")
+        page.keyboard.press("ArrowDown")
+        page.wait_for_selector("body[data-wrong=clipped]")
+        fill(page, "k-samples", 2)
+        fill(page, "k-level", 0.39)
+        page.keyboard.press("Control+Enter")
+        mended(page)
+        for player in ("k-before", "k-after"):
+            page.wait_for_function(f"document.getElementById('{player}').readyState > 0")
+            assert page.evaluate(f"document.getElementById('{player}').duration") == pytest.approx(1)
+        first = page.get_attribute("#k-after", "src")
+        page.click("#k-strip button:has-text('Sample 2')")
+        assert page.get_attribute("#k-after", "src") != first
+        assert page.is_hidden("[data-view=gold]")
+        page.wait_for_function("[...document.querySelectorAll('#k-pair img')].every((x) => x.naturalWidth > 0)")
+        command = page.inner_text("#k-command")
+        names = page.locator("#k-files a").all_inner_texts()
+        made = {name: fetch(page, name) for name in names}
+        drop(page, photo)  # a picture after a sound: the form is its own again
+        page.wait_for_selector("body[data-wrong=unknown]")
+        assert page.is_hidden("#k-listen")
+        assert page.is_hidden("#k-level")
+        assert page.is_hidden("#k-result")
+    assert "--level 0.39" in command
+    shutil.copy(server.folder / "tiny-sound.safetensors", tmp_path)
+    with contextlib.chdir(tmp_path):
+        said = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert said.exit_code == 0, said.output
+    assert len(names) == 5  # the first, two samples, their mean, and the spectrograms
+    for name in names:
+        assert (tmp_path / name).read_bytes() == made[name], name
+
+
 def test_with_the_keyboard_alone(browser: Any, server: Server, photo: Path) -> None:
     with visit(browser, server) as page:
         drop(page, photo)
@@ -209,7 +260,7 @@ def test_stop(browser: Any, server: Server, tmp_path: Path) -> None:
 def test_errors_in_plain_words(browser: Any, server: Server, photo: Path, tmp_path: Path) -> None:
     with visit(browser, server) as page:
         page.click("#k-mend")
-        assert page.inner_text("#k-error") == "Drop a picture first, or take one of the examples."
+        assert page.inner_text("#k-error") == "Drop a file first, or take one of the examples."
         drop(page, photo)
         assert page.is_hidden("#k-error")
         wrong(page, "holes")

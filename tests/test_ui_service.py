@@ -13,26 +13,30 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra [ui]")
 pytest.importorskip("httpx", reason="needs the extra [test]")
 pytest.importorskip("python_multipart", reason="needs the extra [ui]")
+pytest.importorskip("soundfile", reason="needs the extra [audio]")
 
+import torch
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from kintsugi.priors import load_prior
+from kintsugi.sounds import write_sound
+from kintsugi.ui.asked import Craft
 from kintsugi.ui.door import Door
 from kintsugi.ui.limits import Limits
 from kintsugi.ui.mend import Mended, mend
 from kintsugi.ui.service import Service
 from kintsugi.ui.workshop import Job, Workshop
 
-LIMITS = Limits(upload=2**18, megapixels=0.1, queue=2, each=1)
+LIMITS = Limits(upload=2**18, megapixels=0.1, seconds=1.0, queue=2, each=1)
 
 
 class Served:
-    """The service of one model behind its door, as ``serve.py`` puts it together."""
+    """The service of a model behind its door, as ``serve.py`` puts it together."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, craft: Craft = "pictures") -> None:
         prior = load_prior(model)
 
         def work(job: Job) -> Mended:
@@ -44,7 +48,7 @@ class Served:
         hidden = [
             Route(f"/gradio_api/{name}", lambda request: PlainTextResponse("open")) for name in ("file", "upload")
         ]
-        app = Starlette(routes=[*Service(self.shop, LIMITS, ("tiny",)).routes(), *hidden])
+        app = Starlette(routes=[*Service(self.shop, LIMITS, {"tiny": craft}).routes(), *hidden])
         self.app = Door(app, LIMITS.upload, ["testserver"])
 
     def client(self) -> TestClient:
@@ -58,11 +62,19 @@ def served(model: Path) -> Iterator[Served]:
     server.shop.close()
 
 
+@pytest.fixture
+def hearing(sound_model: Path) -> Iterator[Served]:
+    """The same of sounds."""
+    server = Served(sound_model, "sounds")
+    yield server
+    server.shop.close()
+
+
 def start(client: TestClient, picture: Path | None = None, **asked: object) -> Any:
     form = {"asked": json.dumps({"wrong": "small", "steps": 1, "prior": "tiny", **asked})}
     if picture is None:
         return client.post("/mend/jobs", data={**form, "example": "lighthouse"})
-    return client.post("/mend/jobs", data=form, files={"picture": (picture.name, picture.read_bytes())})
+    return client.post("/mend/jobs", data=form, files={"input": (picture.name, picture.read_bytes())})
 
 
 def finish(client: TestClient, answer: Any) -> dict[str, Any]:
@@ -88,6 +100,81 @@ def test_a_picture_is_mended_and_fetched(served: Served, pictures: Path) -> None
         assert client.get(f"/mend/jobs/{told['id']}/{file}").status_code == 200, file
     assert client.post(f"/mend/jobs/{told['id']}/leave").status_code == 204
     assert client.get(f"/mend/jobs/{told['id']}").status_code == 404
+    assert list(served.shop.root.iterdir()) == []
+
+
+def tone(path: Path, seconds: float = 0.25, channels: int = 1) -> Path:
+    t = torch.arange(round(8000 * seconds)) / 8000
+    write_sound(path, (0.5 * torch.sin(2764 * t)).expand(channels, -1), 8000)
+    return path
+
+
+def test_a_sound_is_mended_and_fetched(hearing: Served, tmp_path: Path) -> None:
+    client, other = hearing.client(), hearing.client()
+    told = finish(client, start(client, tone(tmp_path / "../a song.wav"), wrong="hiss", noise=0.05))
+    assert told["state"] == "done", told
+    result, address = told["result"], f"/mend/jobs/{told['id']}"
+    saved = client.get(f"{address}/restored.wav?save=1")
+    assert saved.content.startswith(b"RIFF")
+    assert saved.headers["content-disposition"] == "attachment; filename*=utf-8''a%20song-restored.wav"
+    for file in [*result["files"], *result["shown"].values(), *result["looks"], *result["heard"].values()]:
+        assert client.get(f"{address}/{file}").status_code == 200, file
+        assert other.get(f"{address}/{file}").status_code == 404, file
+    played = client.get(f"{address}/{result['heard']['before']}", headers={"range": "bytes=0-3"})
+    assert (played.status_code, played.content, played.headers["content-type"]) == (206, b"RIFF", "audio/wav")
+    for hidden in ("input.wav", "played2.wav", "spectrum2.png", "step1.webp"):
+        assert client.get(f"{address}/{hidden}").status_code == 404
+    assert str(hearing.shop.root) not in json.dumps(told)
+    assert client.post(f"{address}/leave").status_code == 204
+    assert list(hearing.shop.root.iterdir()) == []
+
+
+def test_hostile_and_oversized_sounds(hearing: Served, tmp_path: Path) -> None:
+    client = hearing.client()
+
+    def message(path: Path, **asked: object) -> str:
+        told = finish(client, start(client, path, **{"wrong": "hiss", "noise": 0.05, **asked}))
+        assert told["state"] == "failed", told
+        assert str(hearing.shop.root) not in json.dumps(told)
+        return str(told["message"])
+
+    assert "2 seconds; this page takes up to 1" in message(tone(tmp_path / "long.flac", 2))
+    assert "3 channels" in message(tone(tmp_path / "wide.wav", channels=3))
+    (tmp_path / "letter.wav").write_bytes(b"Dear Sir,")
+    assert message(tmp_path / "letter.wav").startswith("Letter.wav: not a readable sound")
+    whole = tone(tmp_path / "cut.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(whole[:60])
+    assert message(tmp_path / "cut.flac").startswith("Cut.flac: ")
+    claims = bytearray(whole)  # 2**36 - 1 samples, its header says
+    claims[21] |= 0x0F
+    claims[22:26] = b"\xff" * 4
+    (tmp_path / "claims.flac").write_bytes(claims)
+    assert "8.59e+06 seconds; this page takes up to 1" in message(tmp_path / "claims.flac")
+    (tmp_path / "samples.raw.wav").write_bytes(bytes(1000))
+    assert message(tmp_path / "samples.raw.wav").startswith("Samples.raw.wav: not a readable sound")
+    write_sound(tmp_path / "nan.wav", torch.zeros(1, 99), 8000, "FLOAT")
+    silent = bytearray((tmp_path / "nan.wav").read_bytes())
+    silent[-4:] = b"\xff" * 4
+    (tmp_path / "nan.wav").write_bytes(silent)
+    assert "NaN" in message(tmp_path / "nan.wav")
+    for name, asked in (("song.png", {}), ("song", {}), ("song.wav", {"gaps": "/etc/passwd", "wrong": "gaps"}),
+                        ("song.wav", {"wrong": "small"}), ("song.wav", {"prior": "sound"})):  # fmt: skip
+        whole = tone(tmp_path / "song.wav").read_bytes()
+        (tmp_path / name).write_bytes(whole)
+        answer = start(client, tmp_path / name, **{"wrong": "hiss", **asked})
+        assert answer.status_code == (202 if name == "song" else 400), (name, asked)
+        if name == "song":  # a name without an ending is replaced
+            assert finish(client, answer)["name"] == "sound.wav"
+    assert start(client, wrong="hiss").status_code == 400  # the examples are pictures
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(LIMITS.upload))
+    assert start(client, large, wrong="hiss").status_code == 413
+
+
+def test_pictures_named_like_sounds_are_refused(served: Served, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "p0.wav").write_bytes((pictures / "p0.png").read_bytes())
+    answer = start(served.client(), tmp_path / "p0.wav")
+    assert (answer.status_code, answer.json()["error"]) == (400, "The file: expected a picture, got p0.wav")
     assert list(served.shop.root.iterdir()) == []
 
 
@@ -153,7 +240,7 @@ def test_uploads_are_limited(served: Served, tmp_path: Path) -> None:
     )
 
     def endless() -> Iterator[bytes]:  # no length is announced
-        head = 'Content-Disposition: form-data; name="picture"; filename="a.png"'
+        head = 'Content-Disposition: form-data; name="input"; filename="a.png"'
         yield f"--x\r\n{head}\r\n\r\n".encode()
         for _ in range(100):
             yield bytes(2**16)
@@ -161,7 +248,7 @@ def test_uploads_are_limited(served: Served, tmp_path: Path) -> None:
     answer = client.post("/mend/jobs", content=endless(), headers={"content-type": "multipart/form-data; boundary=x"})
     assert answer.status_code == 413
     assert list(served.shop.root.iterdir()) == []
-    many = {"picture": ("a.png", b"x"), "mask": ("b.png", b"x"), "third": ("c.png", b"x")}
+    many = {"input": ("a.png", b"x"), "mask": ("b.png", b"x"), "third": ("c.png", b"x")}
     assert client.post("/mend/jobs", data={"asked": "{}"}, files=many).status_code == 400
 
 
@@ -170,7 +257,7 @@ def test_a_client_that_asks_too_much_is_refused(served: Served) -> None:
     first = start(client, wrong="noise", noise=0.1, steps=50)
     second = start(client)
     assert (second.status_code, first.status_code) == (429, 202)
-    assert "You already have pictures waiting" in second.json()["error"]
+    assert "You already have files waiting" in second.json()["error"]
     others = [start(served.client(), wrong="noise", noise=0.1, steps=50).status_code for _ in range(4)]
     assert others == [202, 202, 503, 503]
     stopped = client.post(f"/mend/jobs/{first.json()['id']}/stop")

@@ -34,7 +34,7 @@ class Wrapped(Prior):
         self.inner = inner
         self.path, self.shape, self.data_variance = inner.path, inner.shape, inner.data_variance
         self.data_scale, self.has_vjp = inner.data_scale, inner.has_vjp
-        for name in ("spectrum", "covariance", "receptive_radius"):
+        for name in ("spectrum", "covariance", "receptive_radius", "card"):
             if hasattr(inner, name):
                 object.__setattr__(self, name, getattr(inner, name))
 

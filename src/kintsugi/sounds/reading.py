@@ -42,14 +42,26 @@ def find_sounds(folder: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def sound_length(path: str | os.PathLike[str]) -> float:
-    """The length of the sound in a file in seconds, from its header."""
+def sound_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """What the header of a file says: its channels, the samples of each, and their rate in Hz, above 0.
+
+    Errors: :class:`InvalidFile`.
+    """
     soundfile = optional("soundfile", "audio", "reading sounds")
     try:
         with Path(path).open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
-            return len(file) / file.samplerate
-    except (OSError, RuntimeError, ValueError, ZeroDivisionError) as error:
+            channels, length, rate = file.channels, len(file), file.samplerate
+    except (OSError, RuntimeError, ValueError) as error:
         raise InvalidFile(path, f"not a readable sound ({_reason(error)})") from error
+    if rate <= 0:
+        raise InvalidFile(path, f"not a readable sound (a rate of {rate} Hz)")
+    return channels, length, rate
+
+
+def sound_length(path: str | os.PathLike[str]) -> float:
+    """The length of the sound in a file in seconds, from its header."""
+    _, length, rate = sound_header(path)
+    return length / rate
 
 
 def read_sound(path: str | os.PathLike[str]) -> Sound:

@@ -53,33 +53,44 @@ def decibels(sound: Sound, columns: int = WIDTH, bins: int = HEIGHT, top: float 
 
 def spectrograms(sounds: Sequence[tuple[str, Sound]]) -> Picture:
     """Panels with the titles of ``sounds`` below each other, of one range of frequencies and of decibels."""
-    top = max(sound.rate / 2 for _, sound in sounds)
-    levels = [decibels(sound, top=top) for _, sound in sounds]
-    loudest = max(float(level.max()) for level in levels)
+    top = highest([sound for _, sound in sounds])
     panels = [
-        _panel(title, level, loudest, top, sound.samples.shape[-1] / sound.rate)
-        for (title, sound), level in zip(sounds, levels, strict=True)
+        _panel(title, plot, top, sound.samples.shape[-1] / sound.rate)
+        for (title, sound), plot in zip(sounds, plots([sound for _, sound in sounds]), strict=True)
     ]
     return Picture(torch.cat(panels, 1))
 
 
-def _panel(title: str, level: NDArray[np.float64], loudest: float, top: float, seconds: float) -> Tensor:
-    share = np.clip((level - loudest) / RANGE + 1, 0, 1)
+def highest(sounds: Sequence[Sound]) -> float:
+    """The frequency in hertz at which their plots end."""
+    return max(sound.rate / 2 for sound in sounds)
+
+
+def plots(sounds: Sequence[Sound]) -> list[NDArray[np.uint8]]:
+    """Their spectrograms alone, (HEIGHT, WIDTH, 3), of one range of frequencies and of decibels."""
+    levels = [decibels(sound, top=highest(sounds)) for sound in sounds]
+    loudest = max(float(level.max()) for level in levels)
     knots = np.linspace(0, 1, len(COLOURS))
-    colours = np.stack([np.interp(share, knots, [c[i] for c in COLOURS]) for i in range(3)], -1)
-    image = Image.new("RGB", (LEFT + level.shape[1] + 4, TOP + level.shape[0] + BOTTOM), (255, 255, 255))
-    image.paste(Image.fromarray(colours.round().astype(np.uint8)), (LEFT, TOP))
+    shares = [np.clip((level - loudest) / RANGE + 1, 0, 1) for level in levels]
+    colours = [[np.interp(share, knots, [c[i] for c in COLOURS]) for i in range(3)] for share in shares]
+    return [np.stack(each, -1).round().astype(np.uint8) for each in colours]
+
+
+def _panel(title: str, plot: NDArray[np.uint8], top: float, seconds: float) -> Tensor:
+    height, width, _ = plot.shape
+    image = Image.new("RGB", (LEFT + width + 4, TOP + height + BOTTOM), (255, 255, 255))
+    image.paste(Image.fromarray(plot), (LEFT, TOP))
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(11)
     draw.text((LEFT, TOP // 2), title, fill=0, font=font, anchor="lm")
     for hertz in _ticks(top, 5):
-        y = TOP + (1 - hertz / top) * (level.shape[0] - 1)
+        y = TOP + (1 - hertz / top) * (height - 1)
         draw.line((LEFT - 4, y, LEFT - 1, y), fill=0)
         draw.text((LEFT - 6, y), f"{hertz / 1000:g} kHz" if hertz else "0", fill=0, font=font, anchor="rm")
     for second in _ticks(seconds, 10):
-        x = LEFT + second / seconds * (level.shape[1] - 1)
-        draw.line((x, TOP + level.shape[0], x, TOP + level.shape[0] + 3), fill=0)
+        x = LEFT + second / seconds * (width - 1)
+        draw.line((x, TOP + height, x, TOP + height + 3), fill=0)
         if second <= 0.97 * seconds:
-            draw.text((x, TOP + level.shape[0] + 10), f"{second:g} s", fill=0, font=font, anchor="mm")
+            draw.text((x, TOP + height + 10), f"{second:g} s", fill=0, font=font, anchor="mm")
     return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)
 
 

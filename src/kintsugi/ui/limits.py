@@ -11,14 +11,15 @@ from ..errors import InvalidArgument
 class Limits:
     """Bounds that hold for every client of the page.
 
-    upload: bytes of a request. megapixels: of the picture that comes, and of the one that is made. samples, steps: of
-    one restoration. queue: restorations that wait, of all clients; each: that wait or run, of one. kept: finished
-    restorations of one client whose files are kept. keep: seconds without a sign of a client until all of it is
-    removed.
+    upload: bytes of a request. megapixels: of the picture that comes, and of the one that is made. seconds: of a sound
+    of one or two channels, at 48 kHz or with as few samples at another rate. samples, steps: of one restoration. queue:
+    restorations that wait, of all clients; each: that wait or run, of one. kept: finished restorations of one client
+    whose files are kept. keep: seconds without a sign of a client until all of it is removed.
     """
 
     upload: int = 20 * 2**20
     megapixels: float = 4.0
+    seconds: float = 60.0
     samples: int = 8
     steps: int = 50
     queue: int = 32

@@ -1,6 +1,6 @@
 """What the visitor sees: gradio's form between our easel and our result.
 
-The form talks to nobody: its values are read when *Mend* is pressed, by ``static/page.js``, which sends the picture to
+The form talks to nobody: its values are read when *Mend* is pressed, by ``static/page.js``, which sends the file to
 ``service.py``. So the page needs nothing of gradio's server but the page itself.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
+from ..sounds.reading import SUFFIXES
 from .asked import WRONG
 from .service import Service
 
@@ -27,10 +28,19 @@ def mount(service: Service) -> FastAPI:
     head = '<link rel="stylesheet" href="mend/static/look.css">' + "".join(
         f'<script defer src="mend/static/{name}.js"></script>' for name in ("easel", "viewer", "page")
     )
+    head += f"<style>{_only_own()}</style>"
     return gr.mount_gradio_app(
         app, build(service), path="/", theme=theme(), head=head, ssr_mode=False, footer_links=[], run_history=False,
         mcp_server=False, pwa=False, enable_monitoring=False, show_error=False,
     )  # fmt: skip
+
+
+def _only_own() -> str:
+    """Rules that hide what may be wrong with the other kind of file."""
+    return "".join(
+        f'body:not([data-craft="{each.craft}"]) #k-wrong label:has(input[value="{name}"]){{display:none}}'
+        for name, each in WRONG.items()
+    )
 
 
 def theme() -> Any:
@@ -55,7 +65,9 @@ def build(service: Service) -> gr.Blocks:
                     stop = gr.Button("Stop", elem_id="k-stop")
                 gr.HTML(_part("progress.html"))
         gr.HTML(_part("result.html"), elem_id="k-result-block")
-        bounds = f'data-upload="{limits.upload}" data-megapixels="{limits.megapixels:g}"'
+        crafts = " ".join(sorted({*service.priors.values()}))
+        bounds = f'data-upload="{limits.upload}" data-megapixels="{limits.megapixels:g}" data-crafts="{crafts}" '
+        bounds += f'data-seconds="{limits.seconds:g}" data-suffixes="{" ".join(sorted(SUFFIXES))}"'
         gr.HTML(f'<div id="k-limits" hidden {bounds}></div>')
         inputs[0].change(None, inputs[:3], js="(wrong, blur, find) => kintsugi.chosen(wrong, blur, find)")
         inputs[1].change(None, inputs[:3], js="(wrong, blur, find) => kintsugi.chosen(wrong, blur, find)")
@@ -67,11 +79,13 @@ def build(service: Service) -> gr.Blocks:
 
 def _form(service: Service) -> list[Any]:
     limits = service.limits
+    offered = {craft: [name for name, of in service.priors.items() if of == craft] for craft in ("pictures", "sounds")}
+    wrongs = {name: each for name, each in WRONG.items() if offered[each.craft]}
     wrong = gr.Radio(
-        [(each.label, name) for name, each in WRONG.items()], value="unknown", label="What is wrong with it?",
-        elem_id="k-wrong",
+        [(each.label, name) for name, each in wrongs.items()], value="unknown" if offered["pictures"] else "hiss",
+        label="What is wrong with it?", elem_id="k-wrong",
     )  # fmt: skip
-    hints = "".join(f'<p data-hint="{name}">{each.hint}</p>' for name, each in WRONG.items())
+    hints = "".join(f'<p data-hint="{name}" data-of="{each.craft}">{each.hint}</p>' for name, each in wrongs.items())
     gr.HTML(f'<div id="k-hints" aria-live="polite">{hints}</div>')
     factor = gr.Slider(2, 8, value=2, step=1, label="How many times larger", elem_id="k-factor")
     blur = gr.Radio(BLURS, value="unknown", label="Which blur", elem_id="k-blur")
@@ -87,19 +101,40 @@ def _form(service: Service) -> list[Any]:
     quality = gr.Slider(
         0, 100, value=0, step=1, label="JPEG quality", elem_id="k-quality", info="0: what the file itself states."
     )
+    rate = gr.Slider(2, 8, value=2, step=1, label="Times the sampling rate", elem_id="k-rate")
+    hiss = gr.Slider(0, 0.3, value=0.02, step=0.001, label="Noise, of a full scale of 1", elem_id="k-hiss")
+    level = gr.Slider(
+        0, 1, value=0, step=0.01, label="Clipping level, of 1", elem_id="k-level",
+        info="0: found where tops are flat.",
+    )  # fmt: skip
+    gaps = gr.Textbox(
+        "", label="Where it is missing, in seconds", elem_id="k-gaps", placeholder="1.25:1.27, 3.4:3.41", max_lines=1,
+        info="Nothing: wherever it is exactly silent for a millisecond.",
+    )  # fmt: skip
+    frequency = gr.Number(
+        0, label="Frequency of the hum, in hertz", elem_id="k-frequency", minimum=0, maximum=1000,
+        info="0: looked for near 50 and 60.",
+    )  # fmt: skip
+    bits = gr.Slider(2, 16, value=8, step=1, label="Bits of a sample", elem_id="k-bits")
     texture = gr.Slider(
         0, 1, value=0, step=0.05, label="Texture", elem_id="k-texture",
-        info="0: the most likely picture, a little smooth. 1: the grain of the real thing, some of it invented.",
+        info="0: the most likely result, a little smooth. 1: the grain of the real thing, some of it invented.",
     )  # fmt: skip
     samples = gr.Slider(
         1, limits.samples, value=1, step=1, label="Samples", elem_id="k-samples",
-        info="With two or more the page shows where they differ.",
+        info="Two or more show what is uncertain: where they differ.",
     )  # fmt: skip
     with gr.Accordion("More", open=False, elem_id="k-more"):
-        prior = gr.Dropdown(list(service.priors), value=service.priors[0], label="Model", elem_id="k-prior")
+        priors = [
+            gr.Dropdown(names, value=names[0] if names else None, label="Model", elem_id=f"k-prior-{craft}")
+            for craft, names in offered.items()
+        ]
         steps = gr.Slider(1, limits.steps, value=5, step=1, label="Steps", elem_id="k-steps")
         seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", elem_id="k-seed")
-    return [wrong, blur, find, factor, width, angle, noise, quality, texture, samples, prior, steps, seed]
+    return [
+        wrong, blur, find, factor, width, angle, noise, quality, rate, hiss, level, gaps, frequency, bits, texture,
+        samples, *priors, steps, seed,
+    ]  # fmt: skip
 
 
 def _part(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -13,8 +14,9 @@ from typing import Any
 
 from ..errors import InvalidArgument
 from ..optional import optional
-from ..priors import load_prior
+from ..priors import available_priors, load_prior
 from ..priors.base import Prior
+from .asked import Craft
 from .limits import Limits
 from .mend import Mended, mend
 from .workshop import Job, Workshop
@@ -33,16 +35,32 @@ class Served:
 def models(names: Sequence[str]) -> dict[str, Prior]:
     """Models by the names that visitors see: of a file its name, without the folder.
 
-    Errors: those of :func:`kintsugi.load_prior`, and :class:`InvalidArgument` for ``prior`` where one is not of
-    pictures in colour.
+    Errors: those of :func:`kintsugi.load_prior`, and :class:`InvalidArgument` for ``prior`` where one is neither of
+    pictures in colour nor of sounds.
     """
     loaded = {}
     for name in names:
         prior = load_prior(name)
-        if prior.shape is not None and (len(prior.shape) != 3 or prior.shape[0] not in (3, None)):
-            raise InvalidArgument("prior", name, "a model of pictures in colour")
+        sounds = craft_of(prior) == "sounds"
+        if sounds:
+            optional("soundfile", "audio", "sounds in the page")
+        if prior.shape is not None and (len(prior.shape), prior.shape[0]) not in (
+            [(2, 1), (2, None)] if sounds else [(3, 3), (3, None)]
+        ):
+            raise InvalidArgument("prior", name, "a model of pictures in colour, or of sounds of one channel")
         loaded[name.replace(os.sep, "/").split("/")[-1]] = prior
     return loaded
+
+
+def craft_of(prior: Prior) -> Craft:
+    """Of what a model is."""
+    return "sounds" if prior.shape is not None and len(prior.shape) == 2 else "pictures"
+
+
+def standard() -> list[str]:
+    """The models that the page offers where nothing else is said: the package's own, sounds where they can be read."""
+    sounds = "sound" in available_priors() and importlib.util.find_spec("soundfile") is not None
+    return ["photo", "sound"] if sounds else ["photo"]
 
 
 def make_app(
@@ -65,7 +83,7 @@ def make_app(
         )  # fmt: skip
 
     workshop = Workshop(work, limits)
-    service = Service(workshop, limits, tuple(priors))
+    service = Service(workshop, limits, {name: craft_of(prior) for name, prior in priors.items()})
     return Served(Door(mount(service), limits.upload, hosts), workshop)
 
 

@@ -1,10 +1,10 @@
-"""The routes under ``/mend``: start a restoration, ask how far it is, stop it, fetch its pictures.
+"""The routes under ``/mend``: start a restoration, ask how far it is, stop it, fetch its files.
 
-    POST   /mend/jobs               a form: ``asked`` (JSON), and ``picture`` (a file) or ``example``; ``mask`` (a file)
+    POST   /mend/jobs               a form: ``asked`` (JSON), and ``input`` (a file) or ``example``; ``mask`` (a file)
     GET    /mend/jobs/ID            how far it is; the results when it is done
     POST   /mend/jobs/ID/stop       stops it
     POST   /mend/jobs/ID/leave      stops it, and removes its files
-    GET    /mend/jobs/ID/NAME       a picture of it; ``?save=1`` to download it under its own name
+    GET    /mend/jobs/ID/NAME       a file of it; ``?save=1`` to download it under its own name
     GET    /mend/examples/NAME      an example and its mask
     GET    /mend/static/NAME        what the page is made of
 
@@ -31,7 +31,8 @@ from starlette.routing import Route
 
 from .. import data_path
 from ..errors import InvalidArgument, KintsugiError
-from .asked import Asked
+from ..sounds.reading import SUFFIXES
+from .asked import Asked, Craft
 from .door import COOKIE
 from .limits import Limits
 from .words import file_name, plain
@@ -43,16 +44,18 @@ EXAMPLES: Mapping[str, tuple[str | None, str]] = {
     "parrots": ("parrots-mask", "holes"),
 }
 STATIC = Path(__file__).parent / "static"
-KINDS = {".js": "text/javascript", ".css": "text/css", ".png": "image/png", ".webp": "image/webp"}
+KINDS = {
+    ".js": "text/javascript", ".css": "text/css", ".png": "image/png", ".webp": "image/webp", ".wav": "audio/wav",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """What the routes share. ``priors``: the names of the models that visitors may choose from."""
+    """What the routes share. ``priors``: the names of the models that visitors may choose from; of what each is."""
 
     workshop: Workshop
     limits: Limits
-    priors: tuple[str, ...]
+    priors: Mapping[str, Craft]
     examples: Mapping[str, tuple[str | None, str]] = field(default_factory=lambda: dict(EXAMPLES))
 
     def routes(self) -> list[Route]:
@@ -62,7 +65,7 @@ class Service:
             Route("/mend/jobs/{id}", told(self.look), methods=["GET"]),
             Route("/mend/jobs/{id}/stop", told(self.stop), methods=["POST"]),
             Route("/mend/jobs/{id}/leave", told(self.leave), methods=["POST"]),
-            Route("/mend/jobs/{id}/{name}", told(self.picture), methods=["GET"]),
+            Route("/mend/jobs/{id}/{name}", told(self.fetch), methods=["GET"]),
             Route("/mend/examples/{name}", told(self.example), methods=["GET"]),
             Route("/mend/static/{name}", told(self.static), methods=["GET"]),
         ]
@@ -70,7 +73,7 @@ class Service:
     async def start(self, request: Request) -> Response:
         client = client_of(request)
         self.workshop.sweep()
-        self.workshop.room(client)  # before a picture is read from the network
+        self.workshop.room(client)  # before a file is read from the network
         async with request.form(max_files=2, max_fields=3, max_part_size=2**14) as form:
             try:
                 given = json.loads(str(form.get("asked", "{}")))
@@ -83,13 +86,14 @@ class Service:
 
     async def _receive(self, client: str, asked: Asked, form: FormData) -> Job:
         """A job with the files of the form in a folder of its own."""
-        upload, example, mask = form.get("picture"), form.get("example"), form.get("mask")
-        if not isinstance(upload, UploadFile) and example not in self.examples:
-            raise InvalidArgument("input", "none", "a picture, or an example of this page")
+        upload, example, mask = form.get("input"), form.get("example"), form.get("mask")
+        offered = self.examples if asked.craft == "pictures" else {}
+        if not isinstance(upload, UploadFile) and example not in offered:
+            raise InvalidArgument("input", "none", "a file, or an example of this page")
         folder = self.workshop.new_folder()
         try:
             if isinstance(upload, UploadFile):
-                name = file_name(upload.filename)
+                name = _name_of(upload.filename, asked.craft)
                 source = folder / ("input" + Path(name).suffix.lower())
                 await _save(upload, source)
             else:
@@ -115,12 +119,12 @@ class Service:
         self.workshop.forget(self._job(request))
         return Response(status_code=204)
 
-    async def picture(self, request: Request) -> Response:
+    async def fetch(self, request: Request) -> Response:
         job, name = self._job(request), request.path_params["name"]
         files = dict(job.result.files) if job.result is not None else {}
-        shown = job.result.shown.values() if job.result is not None else ()
+        known = job.result.open if job.result is not None else ()
         step = re.fullmatch(r"step([1-9][0-9]?)\.webp", name)
-        if not (name in files or name in shown or (step and int(step[1]) <= job.report.frames)):
+        if not (name in known or (step and int(step[1]) <= job.report.frames)):
             raise KeyError(name)
         path = job.folder / name
         if not path.is_file():
@@ -160,7 +164,7 @@ def told(route: Callable[[Request], Awaitable[Response]]) -> Callable[[Request],
         try:
             return await route(request)
         except KeyError:
-            return _error(404, "There is no such picture any more. Start again.")
+            return _error(404, "There is no such file any more. Start again.")
         except Full as error:
             return _error(429 if error.alone else 503, str(error))
         except KintsugiError as error:
@@ -173,6 +177,16 @@ def told(route: Callable[[Request], Awaitable[Response]]) -> Callable[[Request],
 
 def _error(code: int, text: str) -> Any:
     return JSONResponse({"error": text}, status_code=code, headers={"Retry-After": "30"} if code == 503 else None)
+
+
+def _name_of(given: str | None, craft: Craft) -> str:
+    """The name of an upload. Errors: :class:`InvalidArgument` where ``kintsugi restore`` would take it for another
+    kind of file: it goes by the name."""
+    name = file_name(given, "sound.wav" if craft == "sounds" else "picture.png")
+    if (Path(name).suffix.lower() in SUFFIXES) != (craft == "sounds"):
+        expected = f"a sound whose name ends in {', '.join(sorted(SUFFIXES))}" if craft == "sounds" else "a picture"
+        raise InvalidArgument("input", name, expected)
+    return name
 
 
 async def _save(upload: Any, path: Path) -> None:

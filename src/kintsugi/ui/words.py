@@ -12,17 +12,30 @@ from ..errors import InvalidArgument, InvalidFile, KintsugiError, one_line
 
 if TYPE_CHECKING:
     from ..cli.picture import Recipe
+    from .asked import Craft
 
 LONGEST = 400  # characters of a message
-# Arguments as the page calls them.
+# Arguments as the page calls them: of both, and where those of sounds have other names.
 NAMES = {
     "wrong": "what is wrong", "factor": "the enlargement", "kernel": "the blur", "width": "the width of the blur",
     "angle": "the angle of the blur", "noise": "the strength of the noise", "quality": "the JPEG quality",
     "texture": "the texture dial", "samples": "the number of samples", "steps": "the number of steps",
-    "seed": "the seed", "prior": "the model", "mask": "the mask", "input": "the picture", "output": "the result",
-    "operator": "the size of the picture",
+    "seed": "the seed", "prior": "the model", "mask": "the mask", "input": "the file", "output": "the result",
+    "operator": "the size of the picture", "level": "the level", "frequency": "the frequency", "bits": "the bits",
 }  # fmt: skip
-BROKEN = "Something broke on the server, which should not happen. Its log says more; other pictures may still work."
+SOUND_NAMES = {"factor": "the factor", "mask": "where it is missing", "gaps": "where it is missing"}
+THINGS: Mapping[Craft, str] = {"pictures": "picture", "sounds": "sound"}
+# What is said where nothing was given and nothing found.
+NOTHING: Mapping[tuple[Craft, str], str] = {
+    ("pictures", "mask"): "Paint over the holes first, or choose a mask file.",
+    ("pictures", "quality"):
+        "Only a JPEG file states how it was compressed. Give the quality: 75 is usual, 30 is strong.",
+    ("sounds", "mask"): "This sound is nowhere exactly silent for a millisecond. Say where it is missing: 1.25:1.27.",
+    ("sounds", "level"): "This sound has no flat tops from which to find the level. Give it.",
+    ("sounds", "frequency"): "No hum stands out in this sound. Give its frequency: 50 or 60 Hz.",
+}  # fmt: skip
+DEFAULTS: Mapping[Craft, Mapping[str, Any]] = {"pictures": {}, "sounds": {"factor": 2, "prior": "sound"}}
+BROKEN = "Something broke on the server, which should not happen. Its log says more; other files may still work."
 
 
 def file_name(given: str | None, standard: str = "picture.png") -> str:
@@ -32,26 +45,27 @@ def file_name(given: str | None, standard: str = "picture.png") -> str:
     return name if re.search(r"\.\w{1,5}$", name) else standard
 
 
-def beside(name: str, word: str) -> str:
+def beside(name: str, word: str, suffix: str = ".png") -> str:
     """``photo.png`` and ``mask`` to ``photo-mask.png``; an example keeps its name."""
     stem = name.removeprefix("example:")
-    return f"{re.sub(r'[.][^.]*$', '', stem)}-{word}.png"
+    return f"{re.sub(r'[.][^.]*$', '', stem)}-{word}{suffix}"
 
 
-def changed(recipe: Recipe) -> dict[str, Any]:
+def changed(recipe: Recipe, craft: Craft = "pictures") -> dict[str, Any]:
     """The options of a recipe that are not the command's defaults, the task aside."""
-    return {
-        f.name: getattr(recipe, f.name)
-        for f in fields(recipe)
-        if f.name != "task" and getattr(recipe, f.name) != f.default
-    }
+    defaults: dict[str, Any] = {**{f.name: f.default for f in fields(recipe)}, **DEFAULTS[craft]}
+    given = {name: getattr(recipe, name) for name in defaults if name != "task"}
+    return {name: value for name, value in given.items() if value != defaults[name]}
 
 
-def command(recipe: Recipe, name: str) -> str:
-    """The command line for the picture ``name``; its mask lies beside it."""
-    words = ["kintsugi", "restore", name, "-o", beside(name, "restored"), "--task", recipe.task]
-    for option, value in changed(recipe).items():
-        words += ["--" + option.replace("_", "-"), beside(name, "mask") if option == "mask" else str(value)]
+def command(recipe: Recipe, name: str, suffix: str = ".png") -> str:
+    """The command line for the file ``name``; the mask of a picture lies beside it. ``suffix``: of the result."""
+    words = ["kintsugi", "restore", name, "-o", beside(name, "restored", suffix), "--task", recipe.task]
+    craft: Craft = "pictures" if suffix == ".png" else "sounds"
+    for option, value in changed(recipe, craft).items():
+        words.append("--" + option.replace("_", "-"))
+        if value is not True:
+            words.append(beside(name, "mask") if option == "mask" and craft == "pictures" else str(value))
     return shlex.join(words)
 
 
@@ -106,7 +120,45 @@ def _kernel(text: str) -> str:
     return f"{kind}_kernel({', '.join(numbers)})"
 
 
-def plain(error: BaseException, files: Mapping[str, str]) -> str:
+def sound_python(recipe: Recipe, name: str) -> str:
+    """The same as a program, of a sound."""
+    settings = []
+    if recipe.task == "bandwidth":
+        settings.append(f"factor={recipe.factor}")
+    if recipe.mask is not None:
+        settings.append(f"gaps=read_gaps({recipe.mask!r}, sound.rate, sound.samples.shape[-1])")
+    given = [recipe.noise and f"noise={recipe.noise}", recipe.bits and f"bits={recipe.bits}"]
+    given += [f"{key}={value}" for key in ("level", "frequency") if (value := getattr(recipe, key)) is not None]
+    settings += [each for each in given if each]
+    drawn = [f"steps={recipe.steps}", f"samples={recipe.samples}", f"seed={recipe.seed}"]
+    if recipe.texture is not None:
+        drawn.append(f"texture={recipe.texture}")
+    out = beside(name, "restored", ".wav")
+    write = "write_sound({}, restored.samples, restored.rate, stored_as(sound.subtype))"
+    tail = ["(restored,), _ = prepared.finish(x[0])", write.format(repr(out))]
+    if recipe.samples > 1:
+        each = out.removesuffix(".wav") + "-sample{i}.wav"
+        tail = ["for i, each in enumerate(x, 1):", "    (restored,), _ = prepared.finish(each)"]
+        tail.append("    " + write.format(f'f"{each}"'))
+    return "\n".join(
+        [
+            "from kintsugi import load_prior",
+            "from kintsugi.sounds import read_sound, write_sound",
+            *(["from kintsugi.sounds.gaps import read_gaps"] if recipe.mask is not None else []),
+            "from kintsugi.sounds.restoring import restore_sound",
+            "from kintsugi.sounds.tasks import SoundSettings, prepare_sound",
+            "from kintsugi.sounds.writing import stored_as",
+            "",
+            f"sound = read_sound({name!r})",
+            f"prepared = prepare_sound({recipe.task!r}, sound, SoundSettings({', '.join(settings)}))",
+            f"x, cost, notes = restore_sound(prepared, load_prior({recipe.prior!r}), {', '.join(drawn)})",
+            *tail,
+            "",
+        ]
+    )
+
+
+def plain(error: BaseException, files: Mapping[str, str], craft: Craft = "pictures") -> str:
     """What the visitor is told. ``files``: paths of the server, and what the visitor knows them as.
 
     An error that is not the visitor's says nothing of itself.
@@ -114,13 +166,12 @@ def plain(error: BaseException, files: Mapping[str, str]) -> str:
     if isinstance(error, InvalidFile):
         text = f"{error.path}: {error.problem}"
     elif isinstance(error, InvalidArgument):
-        if error.name == "mask" and error.got is None:
-            return "Paint over the holes first, or choose a mask file."
-        if error.name == "quality" and error.got is None:
-            return "Only a JPEG file states how it was compressed. Give the quality: 75 is usual, 30 is strong."
-        text = f"{NAMES.get(error.name, error.name)}: expected {error.expected}, got {error.got}"
+        if error.got is None and (craft, error.name) in NOTHING:
+            return NOTHING[craft, error.name]
+        names = {**NAMES, **(SOUND_NAMES if craft == "sounds" else {})}
+        text = f"{names.get(error.name, error.name)}: expected {error.expected}, got {error.got}"
     elif isinstance(error, MemoryError):
-        return "The picture is too large for the memory of this machine. Try a smaller one."
+        return f"The {THINGS[craft]} is too large for the memory of this machine. Try a smaller one."
     elif isinstance(error, KintsugiError | FloatingPointError):
         text = str(error)
     else:

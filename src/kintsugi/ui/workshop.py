@@ -1,6 +1,6 @@
 """One restoration at a time, and who is next.
 
-Clients take turns: whoever waits with ten pictures gets one mended, then everybody else who waits gets one. The queue
+Clients take turns: whoever waits with ten files gets one mended, then everybody else who waits gets one. The queue
 is bounded, and full for a client before it is full for all. A job that is stopped leaves the queue at once, or stops
 computing within a step. What a client leaves behind is removed when it asks for more than is kept, when it says that
 it leaves, or when nothing was heard of it for a while.
@@ -24,7 +24,7 @@ from typing import Any, Literal
 from ..errors import KintsugiError
 from .asked import Asked
 from .limits import Limits
-from .mend import Mended, Report
+from .results import Mended, Report
 from .steps import Stopped
 from .words import plain
 
@@ -38,15 +38,15 @@ class Full(KintsugiError):
     def __init__(self, alone: bool) -> None:
         self.alone = alone
         super().__init__(
-            "You already have pictures waiting: wait for one of them, or stop it."
+            "You already have files waiting: wait for one of them, or stop it."
             if alone
-            else "Many people are mending pictures just now, and the queue is full. Try again in a minute."
+            else "Many people are mending just now, and the queue is full. Try again in a minute."
         )
 
 
 @dataclass(eq=False)
 class Job:
-    """A restoration that a client asked for. Its folder is its own; ``name`` is what the visitor calls the picture."""
+    """A restoration that a client asked for. Its folder is its own; ``name`` is what the visitor calls the file."""
 
     client: str
     asked: Asked
@@ -206,7 +206,7 @@ class Workshop:
         except Stopped:
             state = "stopped"
         except BaseException as error:  # the thread must live on for the others
-            state, job.message = "failed", plain(error, job.known_as())
+            state, job.message = "failed", plain(error, job.known_as(), job.asked.craft)
             if not isinstance(error, KintsugiError | FloatingPointError | MemoryError):
                 traceback.print_exc(file=sys.stderr)
         with self._change:
@@ -245,7 +245,8 @@ def status(job: Job, place: int) -> dict[str, Any]:
         told["result"] = {
             "width": result.width, "height": result.height, "samples": result.samples, "files": dict(result.files),
             "frames": result.frames, "command": result.command, "python": result.python, "cost": result.cost,
-            "notes": [plain(KintsugiError(note), job.known_as()) for note in result.notes], "found": result.found,
-            "shown": dict(result.shown),
+            "notes": [plain(KintsugiError(note), job.known_as(), job.asked.craft) for note in result.notes],
+            "found": result.found, "shown": dict(result.shown), "looks": result.looks or result.samples,
+            "heard": dict(result.heard), "size": result.size, "says": result.says,
         }  # fmt: skip
     return told

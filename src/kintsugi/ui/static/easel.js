@@ -1,10 +1,11 @@
-// The easel: takes a picture, and paints a mask over it at the picture's own size.
+// The easel: takes a file, and paints a mask over a picture at its own size.
 "use strict";
 window.kintsugi = window.kintsugi || {};
 kintsugi.easel = (() => {
   const $ = (id) => document.getElementById(id);
   const GOLD = "#d9a441";
-  const state = { file: null, example: null, name: "", width: 0, height: 0, strokes: [], base: null, erase: false, at: null };
+  const NOTHING = { file: null, example: null, craft: "", strokes: [], base: null, at: null, width: 0, height: 0 };
+  const state = { craft: "", file: null, example: null, name: "", width: 0, height: 0, strokes: [], base: null, erase: false, at: null };
   let brush = 20; // diameter, in thousandths of the longer side
 
   const has = () => state.file !== null || state.example !== null;
@@ -37,8 +38,10 @@ kintsugi.easel = (() => {
   }
 
   function reset() {
-    Object.assign(state, { file: null, example: null, strokes: [], base: null, at: null, width: 0, height: 0 });
-    $("k-cursor").hidden = true;
+    Object.assign(state, NOTHING, { strokes: [] });
+    $("k-cursor").hidden = $("k-listen").hidden = true;
+    if ($("k-listen").src) URL.revokeObjectURL($("k-listen").src);
+    $("k-listen").removeAttribute("src");
   }
 
   async function take(file) {
@@ -48,9 +51,15 @@ kintsugi.easel = (() => {
       kintsugi.error(`${file.name} is too large: this page takes up to ${(most / 2 ** 20).toFixed(0)} MiB.`);
       return;
     }
+    const craft = craftOf(file);
+    if (!kintsugi.limits().crafts.includes(craft)) {
+      kintsugi.error(`${file.name}: this page has a model of ${kintsugi.limits().crafts[0]} only.`);
+      return;
+    }
     reset();
-    state.file = file;
-    state.name = file.name;
+    Object.assign(state, { file, name: file.name, craft });
+    kintsugi.craft(craft);
+    if (craft === "sounds") return takeSound(file);
     const url = URL.createObjectURL(file);
     const seen = await show(url, file.name);
     URL.revokeObjectURL(url);
@@ -59,9 +68,26 @@ kintsugi.easel = (() => {
     kintsugi.taken();
   }
 
+  // By its name, as the command line does.
+  function craftOf(file) {
+    const suffix = (/\.[^.]*$/.exec(file.name) || [""])[0].toLowerCase();
+    return kintsugi.limits().suffixes.includes(suffix) ? "sounds" : "pictures";
+  }
+
+  function takeSound(file) {
+    const player = $("k-listen");
+    $("k-stage").hidden = true;
+    player.onloadedmetadata = () => { player.hidden = false; caption(`${file.name}, ${player.duration.toFixed(1)} s`); };
+    player.onerror = () => { player.hidden = true; caption(`${file.name} (this browser cannot play it; the server may be able to read it)`); };
+    player.src = URL.createObjectURL(file);
+    caption(file.name);
+    kintsugi.taken();
+  }
+
   async function takeExample(name, mask, wrong) {
     reset();
-    Object.assign(state, { example: name, name });
+    Object.assign(state, { example: name, name, craft: "pictures" });
+    kintsugi.craft("pictures");
     kintsugi.error("");
     await show(`mend/examples/${name}.png`, name);
     $("k-stage").hidden = false;
@@ -236,7 +262,13 @@ kintsugi.easel = (() => {
     $("k-undo").onclick = undo;
     $("k-clear").onclick = () => { Object.assign(state, { strokes: [], base: null }); draw(); };
     const limits = kintsugi.limits();
-    $("k-bounds").textContent = `Up to ${(limits.upload / 2 ** 20).toFixed(0)} MiB and ${limits.megapixels} megapixels.`;
+    const bounds = { pictures: `${limits.megapixels} megapixels`, sounds: `${limits.seconds} seconds` };
+    const accepted = { pictures: ["image/*", ".tif", ".tiff"], sounds: ["audio/*", ...limits.suffixes] };
+    const things = { pictures: "picture", sounds: "sound" };
+    $("k-bounds").textContent = `Up to ${(limits.upload / 2 ** 20).toFixed(0)} MiB, ${limits.crafts.map((craft) => bounds[craft]).join(" or ")}.`;
+    $("k-file").accept = limits.crafts.flatMap((craft) => accepted[craft]).join(",");
+    for (const each of document.querySelectorAll(".k-thing")) each.textContent = limits.crafts.map((craft) => things[craft]).join(" or a ");
+    $("k-examples").hidden = !limits.crafts.includes("pictures");
   }
 
   return { ready, has, mask, state };

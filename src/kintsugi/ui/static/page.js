@@ -4,10 +4,24 @@ window.kintsugi = window.kintsugi || {};
 (() => {
   const $ = (id) => document.getElementById(id);
   // In the order of page.py.
-  const FIELDS = ["wrong", "blur", "find", "factor", "width", "angle", "noise", "quality", "texture", "samples", "prior", "steps", "seed"];
+  const FIELDS = ["wrong", "blur", "find", "factor", "width", "angle", "noise", "quality",
+    "rate", "hiss", "level", "gaps", "frequency", "bits", "texture", "samples", "pictures", "sounds", "steps", "seed"];
+  // What of the form is sent for which task of sounds; 0 or nothing leaves it to be found.
+  const OF_SOUNDS = {
+    hiss: (form) => ({ noise: form.find ? null : form.hiss }),
+    clipped: (form) => ({ level: form.level || null }),
+    gaps: (form) => ({ gaps: form.gaps.trim() || null }),
+    hum: (form) => ({ frequency: form.frequency || null }),
+    dull: (form) => ({ factor: form.rate }),
+    mulaw: (form) => ({ bits: form.bits }),
+    rounded: (form) => ({ bits: form.bits }),
+  };
   let job = null, running = false, left = [];
 
-  kintsugi.limits = () => ({ upload: Number($("k-limits").dataset.upload), megapixels: Number($("k-limits").dataset.megapixels) });
+  kintsugi.limits = () => {
+    const { upload, megapixels, seconds, crafts, suffixes } = $("k-limits").dataset;
+    return { upload: Number(upload), megapixels, seconds, crafts: crafts.split(" "), suffixes: suffixes.split(" ") };
+  };
 
   kintsugi.error = (text) => {
     $("k-error").textContent = text;
@@ -21,6 +35,13 @@ window.kintsugi = window.kintsugi || {};
     for (const hint of document.querySelectorAll("#k-hints p")) hint.style.display = hint.dataset.hint === wrong ? "block" : "none";
   };
 
+  // Pictures or sounds: the form shows what belongs to them.
+  kintsugi.craft = (craft) => {
+    document.body.dataset.craft = craft;
+    const own = [...document.querySelectorAll(`#k-hints [data-of=${craft}]`)].map((hint) => hint.dataset.hint);
+    if (!own.includes(document.body.dataset.wrong)) kintsugi.choose(own.includes("unknown") ? "unknown" : own[0]);
+  };
+
   kintsugi.choose = (wrong) => document.querySelector(`#k-wrong input[value="${wrong}"]`)?.click();
 
   kintsugi.taken = () => kintsugi.viewer.hide();
@@ -28,7 +49,8 @@ window.kintsugi = window.kintsugi || {};
   function asked(values) {
     const form = Object.fromEntries(FIELDS.map((name, i) => [name, values[i]]));
     const { wrong, blur, find } = form;
-    const given = { wrong, texture: form.texture, samples: form.samples, steps: form.steps, seed: form.seed ?? 0, prior: form.prior };
+    const given = { wrong, texture: form.texture, samples: form.samples, steps: form.steps, seed: form.seed ?? 0, prior: form[document.body.dataset.craft] };
+    if (OF_SOUNDS[wrong]) return { ...given, ...OF_SOUNDS[wrong](form) };
     const noise = form.noise ? Number((form.noise / 255).toFixed(4)) : null;
     if (wrong === "small") given.factor = form.factor;
     if (wrong === "blur") {
@@ -46,19 +68,19 @@ window.kintsugi = window.kintsugi || {};
     if (running) return;
     kintsugi.error("");
     const { easel } = kintsugi;
-    if (!easel.has()) return kintsugi.error("Drop a picture first, or take one of the examples.");
+    if (!easel.has()) return kintsugi.error(kintsugi.limits().crafts.includes("pictures") ? "Drop a file first, or take one of the examples." : "Drop a sound first.");
     const given = asked(values);
     const form = new FormData();
     form.set("asked", JSON.stringify(given));
     if (easel.state.example) form.set("example", easel.state.example);
-    else form.set("picture", easel.state.file, easel.state.name);
+    else form.set("input", easel.state.file, easel.state.name);
     if (given.wrong === "holes") {
       const mask = await easel.mask();
       if (!mask) return kintsugi.error("Paint over the holes first, or choose a mask file.");
       form.set("mask", mask, "mask.png");
     }
     run(true);
-    tell("Sending the picture", null);
+    tell("Sending the file", null);
     kintsugi.viewer.hide();
     try {
       const before = job;
@@ -96,7 +118,7 @@ window.kintsugi = window.kintsugi || {};
   };
 
   function words(now) {
-    if (now.state === "waiting") return now.place === 1 ? "One picture is mended before yours" : `${now.place} pictures are mended before yours`;
+    if (now.state === "waiting") return now.place === 1 ? "One file is mended before yours" : `${now.place} files are mended before yours`;
     const step = now.total && now.stage === "mending" ? `, step ${Math.min(now.done + 1, now.total)} of ${now.total}` : "";
     const stage = now.stage || "beginning";
     return [now.found, stage[0].toUpperCase() + stage.slice(1) + step].filter(Boolean).join(" ");
@@ -137,7 +159,7 @@ window.kintsugi = window.kintsugi || {};
   // gradio's radio buttons are no group to the browser: the arrow keys would not go from one to the next.
   function arrows(event) {
     const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    const radios = [...event.currentTarget.querySelectorAll("input[type=radio]")];
+    const radios = [...event.currentTarget.querySelectorAll("input[type=radio]")].filter((radio) => radio.offsetParent);
     const at = radios.indexOf(document.activeElement);
     if (!step || at < 0) return;
     event.preventDefault();
@@ -150,7 +172,9 @@ window.kintsugi = window.kintsugi || {};
   function ready() {
     for (const part of [kintsugi.easel, kintsugi.viewer]) part.ready();
     for (const id of ["k-wrong", "k-blur"]) $(id).addEventListener("keydown", arrows, true);
-    kintsugi.chosen("unknown", "unknown", true);
+    const first = kintsugi.limits().crafts[0];
+    document.body.dataset.craft = first;
+    kintsugi.chosen(first === "pictures" ? "unknown" : "hiss", "unknown", true);
     run(false);
     dark(document.body.classList.contains("dark") || matchMedia("(prefers-color-scheme: dark)").matches);
     $("k-theme").onclick = () => dark(!document.body.classList.contains("dark"));

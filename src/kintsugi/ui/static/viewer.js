@@ -17,10 +17,11 @@ kintsugi.viewer = (() => {
     Object.assign(state, { job, result, sample: 0 });
     $("k-result").hidden = false;
     const several = result.samples.length > 1;
-    tab("samples").hidden = tab("gold").hidden = !several;
+    tab("samples").hidden = !several;
+    tab("gold").hidden = !result.shown.gold;
     tab("steps").hidden = result.frames === 0;
-    $("k-strip").replaceChildren(...(several ? result.samples.map(thumb) : []));
-    $("k-found").textContent = [result.found, `${result.width} × ${result.height} pixels, ${result.cost}.`].filter(Boolean).join(" ");
+    $("k-strip").replaceChildren(...(several ? result.looks.map(thumb) : []));
+    $("k-found").textContent = [result.found, `${result.size}, ${result.cost}.`].filter(Boolean).join(" ");
     $("k-notes").replaceChildren(...result.notes.map((note) => make("li", { textContent: note })));
     $("k-files").replaceChildren(...Object.entries(result.files).map(([name, saved]) => {
       const link = make("a", { href: `${url(name)}?save=1`, textContent: saved, download: saved });
@@ -30,7 +31,23 @@ kintsugi.viewer = (() => {
     }));
     $("k-command").textContent = result.command;
     $("k-python").textContent = result.python;
+    $("k-viewer").classList.toggle("k-spectrum", "before" in result.heard);
     view("compare");
+  }
+
+  // Players keep their source, and so their place, while only the view changes.
+  function hear() {
+    const { heard, samples } = state.result;
+    $("k-players").hidden = !heard.before;
+    $("k-after-name").textContent = samples.length > 1 ? `Sample ${state.sample + 1}` : "After";
+    for (const [id, name] of [["k-before", heard.before], ["k-after", heard[`sample${state.sample + 1}`]]]) {
+      if (!name) $(id).removeAttribute("src");
+      else if ($(id).getAttribute("src") !== url(name)) $(id).src = url(name);
+    }
+  }
+
+  function silence() {
+    for (const id of ["k-before", "k-after"]) $(id).pause();
   }
 
   // While it is being mended: the last step, alone.
@@ -54,6 +71,7 @@ kintsugi.viewer = (() => {
 
   function hide() {
     stop();
+    silence();
     settle();
     $("k-result").hidden = true;
   }
@@ -75,10 +93,11 @@ kintsugi.viewer = (() => {
       each.setAttribute("aria-selected", String(each.dataset.view === name));
       each.tabIndex = each.dataset.view === name ? 0 : -1;
     }
-    const current = result.samples[state.sample];
+    const current = result.looks[state.sample];
+    hear();
     const steps = name === "steps";
     $("k-strip").hidden = name !== "samples" && !(name === "compare" && result.samples.length > 1);
-    $("k-says").textContent = SAYS[name];
+    $("k-says").textContent = (name === "compare" && result.says) || SAYS[name];
     $("k-turn").hidden = name === "samples";
     $("k-play").hidden = !steps;
     $("k-line").hidden = name !== "compare";

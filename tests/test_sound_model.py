@@ -1,4 +1,4 @@
-"""The model of sounds that comes with the package: what its file says, and what it does to tones that nobody recorded."""
+"""The model of sounds that comes with the package: its file, and what it does to tones that nobody recorded."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_tones_never_heard_are_denoised(model: Prior, pitch: float, eta: float, 
 
 
 def test_a_gap_in_a_tone_goes_on(model: Prior) -> None:
-    """5 ms of silence in a string; what is filled in has a hundredth of its energy in error (measured: a thousandth)."""
+    """5 ms of silence in a string; in what is filled in a hundredth of its energy is error (measured: a thousandth)."""
     x = pluck(220.0)
     heard = torch.ones(LENGTH, dtype=torch.bool)
     heard[12_000:12_080] = False

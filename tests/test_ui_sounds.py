@@ -19,6 +19,7 @@ from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.priors import Prior, load_prior
 from kintsugi.sounds import read_sound, resample, write_sound
 from kintsugi.sounds.tasks import SOUND_TASKS
+from kintsugi.ui import serve
 from kintsugi.ui.asked import WRONG, Asked, Craft
 from kintsugi.ui.limits import Limits
 from kintsugi.ui.mend import Mended, Report, mend
@@ -219,3 +220,15 @@ def test_stop_within_a_step(song: Path, folder: Path) -> None:
         mend(asked, song, None, "song.wav", folder, slow, LIMITS, Report(), stopped)
     assert slow.calls == 3
     assert not any(folder.iterdir())
+
+
+@pytest.mark.parametrize(("embedded", "library", "expected"), [
+    ({"photo", "sound"}, True, ["photo", "sound"]), ({"photo", "sound"}, False, ["photo"]),
+    ({"photo"}, True, ["photo"]),
+])  # fmt: skip
+def test_what_is_on_offer_unless_said(
+    monkeypatch: pytest.MonkeyPatch, embedded: set[str], library: bool, expected: list[str]
+) -> None:
+    monkeypatch.setattr(serve, "available_priors", lambda: dict.fromkeys(embedded))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if library else None)
+    assert serve.standard() == expected

@@ -257,6 +257,25 @@ def test_peaks_above_a_clip_come_back_and_all_else_is_kept() -> None:
     assert ratio(got, x) > ratio(y, x) + 2.5
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize("level", [0.3, 0.123456789, 1 / 3])
+def test_a_stated_level_is_that_of_the_samples_whatever_rounding(level: float, subtype: str) -> None:
+    """Found by the benchmark: no sample was at the level, by a rounding, and nothing was restored."""
+    x = 0.5 * torch.sin(torch.arange(2000) / 9)[None]
+    y = x.clamp(-level, level)
+    if subtype == "PCM_16":
+        y = torch.trunc(y * 32768) / 32768
+    prepared = prepare_sound("declip", Sound(y, RATE, subtype), SoundSettings(level=level))
+    assert prepared.lost is not None
+    clipped = x.abs() > level
+    assert torch.equal(prepared.lost, (y.abs() >= 0.999 * level))
+    assert bool(prepared.lost[clipped].all())
+    known = prepared.known
+    for side, where in ((known.high, y >= 0.999 * level), (known.low, y <= -0.999 * level)):
+        at = prepared.y[where]
+        assert torch.equal(at, torch.full_like(at, side))
+
+
 def test_noise_is_removed_as_by_a_wiener_filter() -> None:
     x = drawn(1)
     y = x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))

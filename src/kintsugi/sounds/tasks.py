@@ -14,6 +14,7 @@ as loud again as it came, or as much quieter as peaks beyond full scale need.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -36,7 +37,7 @@ from ..operators import (
     Quantise,
 )
 from ..problem import Problem
-from .clipping import clip_levels
+from .clipping import TOLERANCE, clip_levels
 from .gaps import checked, find_gaps, runs
 from .hum import HARMONICS, find_hum, remove_hum
 from .noise import noise_level
@@ -112,11 +113,18 @@ def _find_levels(sound: Sound, settings: SoundSettings) -> Known:
         low, high = clip_levels(sound.samples)
     else:
         peak = float(sound.samples.abs().max())
-        if not 0 < settings.level <= peak:
+        # What was clipped at 0.5 stands at 0.49997 in a file of 16 bits: the level is that of the samples.
+        high, low = _reached(sound.samples, settings.level), -_reached(-sound.samples, settings.level)
+        if not settings.level > 0 or (math.isinf(high) and math.isinf(low)):
             expected = f"a level above 0 that the sound reaches: its peak is {peak:.4g}"
             raise InvalidArgument("level", settings.level, expected)
-        low, high = -settings.level, settings.level
     return Known(sound.rate, low=low, high=high)
+
+
+def _reached(samples: Tensor, level: float) -> float:
+    """The least sample that is at ``level`` or above it, up to rounding; infinity if there is none."""
+    at = samples[samples >= (1 - TOLERANCE) * level]
+    return float(at.min()) if at.numel() else math.inf
 
 
 def _hide(known: Known, channel: int, start: int, end: int) -> Operator:
@@ -284,7 +292,7 @@ class PreparedSound:
         if self.known.missing is not None:
             return self.known.missing.expand_as(self.y)
         if self.task == "declip":
-            return (self.y >= self.known.high) | (self.y <= self.known.low)
+            return _beyond(self.y, self.known)[0] | _beyond(self.y, self.known)[1]
         return None
 
     def finish(self, x: Tensor) -> tuple[list[Sound], tuple[str, ...]]:
@@ -332,11 +340,20 @@ def prepare_sound(task: str, sound: Sound, settings: SoundSettings | None = None
         )
     elif not entry.absolute and peak > 0:
         scale = FULL / peak
+    scaled = scale * y
+    if task == "declip":
+        above, below = _beyond(scaled, known)
+        scaled = torch.where(above, known.high, torch.where(below, known.low, scaled))
     if known.response is not None:  # of unit energy, so that a dry sound is about as loud as the wet one
         energy = float(known.response.double().square().sum(-1).max().sqrt())
         known = replace(known, response=known.response / energy)
-        return PreparedSound(task, sound, known, scale * y, scale * energy, scale * noise, notes)
-    return PreparedSound(task, sound, known, scale * y, scale, scale * noise, notes)
+        return PreparedSound(task, sound, known, scaled, scale * energy, scale * noise, notes)
+    return PreparedSound(task, sound, known, scaled, scale, scale * noise, notes)
+
+
+def _beyond(y: Tensor, known: Known) -> tuple[Tensor, Tensor]:
+    """Which samples stand at the upper and at the lower level, whatever scaling has rounded."""
+    return y >= known.high - 1e-6 * abs(known.high), y <= known.low + 1e-6 * abs(known.low)
 
 
 def _told(task: str, sound: Sound, known: Known, noise: float | None) -> tuple[str, ...]:

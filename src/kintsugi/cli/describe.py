@@ -99,13 +99,15 @@ def _plain(text: str) -> str:
 @app.command()
 def priors(json: JsonOption = False) -> None:
     """List the models that come with the package, and published ones that load by a short name."""
-    from ..priors import KNOWN, available_priors, load_model
+    from ..priors import KNOWN, available_priors
+    from ..priors.checkpoint import read_safetensors
 
     rows, counts = [], {}
     for name, path in available_priors().items():
-        prior = load_model(path)
-        count = sum(p.numel() for p in prior.parameters())
-        summary = str(prior.card.get("summary", prior.card.get("description", "")))
+        tensors, metadata = read_safetensors(path)  # no network is built to count its weights
+        count = sum(weights.numel() for key, weights in tensors.items() if key.startswith("net."))
+        card = metadata["kintsugi"].get("card") or {}
+        summary = str(card.get("summary", card.get("description", "")))
         rows.append((name, f"{count / 1e6:.1f} M", summary))
         counts[name] = count
     if json:

@@ -5,11 +5,30 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import InvalidArgument
+
 LONGEST = 40  # characters of a name that its temporary file has too
+
+
+def check_file(path: str | os.PathLike[str], suffixes: Collection[str], name: str = "output") -> Path:
+    """Check, before any work, that a file whose name ends in one of ``suffixes`` can be written.
+
+    Errors: :class:`InvalidArgument` for ``name``: another suffix, a folder, or one that is missing or not writable.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise InvalidArgument(name, path, f"a file name that ends in one of {', '.join(suffixes)}")
+    if path.is_dir():
+        raise InvalidArgument(name, path, "a file name, not a folder")
+    if not path.parent.is_dir():
+        raise InvalidArgument(name, path, f"a file in a folder that exists ({path.parent} does not)")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InvalidArgument(name, path, f"a file in a folder that can be written to ({path.parent} cannot)")
+    return path
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,7 @@ def in_use(device: torch.device) -> int:
     """Bytes in use now: of tensors on a GPU, of the process elsewhere; 0 where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    import resource
-
-    return pages * resource.getpagesize()
+    return _status().get("VmRSS", 0)
 
 
 def room(device: torch.device, limit: float) -> float:
@@ -99,30 +93,30 @@ def room(device: torch.device, limit: float) -> float:
     free = limit - in_use(device)
     if device.type != "cpu":
         return free
-    with suppress(ImportError, OSError):
+    if status := _status():
         import resource
 
         most = resource.getrlimit(resource.RLIMIT_DATA)[0]
         if most != resource.RLIM_INFINITY:
-            free = min(free, most - _status()["VmData"])
+            free = min(free, most - status["VmData"])
     return free
 
 
 @contextmanager
-def wall(limit: int | None, device: torch.device) -> Iterator[None]:
-    """Let the process have no more than ``limit`` bytes of memory while a block runs on a CPU; None: as it was.
+def wall(size: int | str | None, device: torch.device) -> Iterator[None]:
+    """Let the process have no more than ``size`` of memory (:func:`bytes_of`) while a block runs on a CPU; None: as it
+    was.
 
     Allocations beyond it fail as if memory had run out, at which whoever asked makes smaller parts. What the system
     limits is what a process may write to (``RLIMIT_DATA``), written to yet or not: it may grow by as much as the
     process is below the limit, less ``SPARE`` for code that is not read in yet and for what was mapped before and is
-    used later.
-    Linux only: elsewhere nothing is done.
+    used later. Linux only: elsewhere nothing is done.
 
     Errors: :class:`InvalidArgument` for ``max_memory`` where the process has more already; :class:`OutOfMemory` where
     nothing is left that could be made smaller.
     """
-    status = _status() if limit is not None and device.type == "cpu" else {}
-    if limit is None or not status:
+    limit = None if size is None else bytes_of(size)
+    if limit is None or device.type != "cpu" or not _status():
         yield
         return
     import resource

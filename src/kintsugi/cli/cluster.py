@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import InvalidArgument, InvalidFile, KintsugiError
 from ..files import atomic_path
-from ..memory import bytes_of, wall
+from ..memory import wall
 from ..priors import Prior
 from ..priors.carried import Carried, carry
 from ..training.data import image_size
@@ -160,7 +160,7 @@ def restore_there(shared: Shared, given: Mapping[str, Given], entry: Entry) -> t
         try:
             method, device = make_method(recipe), find_device(shared.device)
             model = _model(shared.model, shared.recipe)
-            with wall(None if recipe.max_memory is None else bytes_of(recipe.max_memory), device):
+            with wall(recipe.max_memory, device):
                 ready = make_ready(source, target, recipe)
                 cost, more = restore_ready(ready, recipe, model, method, device)
         except KintsugiError as error:

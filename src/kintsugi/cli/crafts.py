@@ -57,14 +57,17 @@ def craft_of(source: Path, task: str) -> Craft:
 
 
 def _only_sounds(folder: Path) -> bool:
+    from ..sounds.reading import find_sounds
     from ..training.data import find_images
 
+    return _finds(find_sounds, folder) and not _finds(find_images, folder)
+
+
+def _finds(find: Callable[[Path], Sequence[Path]], folder: Path) -> bool:
     try:
-        if find_images(folder):
-            return False
+        return bool(find(folder))
     except InvalidFile:
-        pass
-    return any(p.suffix.lower() in SOUND_SUFFIXES and not p.name.startswith(".") for p in folder.rglob("*"))
+        return False
 
 
 def _pictures() -> Craft:

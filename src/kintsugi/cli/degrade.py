@@ -60,13 +60,17 @@ def degrade(
     from .crafts import craft_of
 
     path = options.input_path(source)
-    if craft_of(path, task).what == "sounds":
+    craft = craft_of(path, task)
+    factor = craft.factor if factor is None else factor
+    if craft.what == "sounds":
         from .degrading import degrade_sound
+        from .picture import Recipe
 
-        degrade_sound(
-            path, output, task, mask=mask, missing=missing, mask_out=mask_out, kernel=kernel, noise=noise, level=level,
-            frequency=frequency, factor=factor, bits=bits, second=second, seed=seed,
+        recipe = Recipe(
+            task=task, mask=mask, factor=factor, kernel=kernel, noise=noise, level=level, frequency=frequency,
+            bits=bits, seed=seed,
         )  # fmt: skip
+        degrade_sound(path, output, recipe, missing=missing, mask_out=mask_out, second=second)
         return
     for name, value in (("level", level), ("frequency", frequency), ("second", second)):
         if value is not None:
@@ -86,7 +90,7 @@ def degrade(
     picture = read_picture(path)
     size = (picture.height, picture.width)
     words = options.task_settings(
-        size=size, factor=4 if factor is None else factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
+        size=size, factor=factor, mask=mask, kernel=kernel, noise=noise, boundary=boundary,
         quality=quality, bits=bits, gain=gain, fade=fade,
     )  # fmt: skip
     if makes_mask:

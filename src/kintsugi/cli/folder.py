@@ -21,7 +21,7 @@ import torch
 
 from ..errors import InvalidArgument, InvalidFile, Unfinished, one_line
 from ..interrupt import interrupted
-from ..memory import bytes_of, wall
+from ..memory import wall
 from ..priors.carried import model_digest, model_files
 from ..samplers import Sampler
 from ..work import Cluster, launched, run_processes, worker_device
@@ -135,7 +135,7 @@ def _restore_entry(
         inputs = [stamp(path) for path in entry.inputs]
         entry.files.first.parent.mkdir(parents=True, exist_ok=True)
         craft, recipe = wanted.craft, for_entry(wanted.recipe, entry)
-        with wall(None if recipe.max_memory is None else bytes_of(recipe.max_memory), device):
+        with wall(recipe.max_memory, device):
             ready = craft.make_ready(entry.source, entry.files.first, recipe)
             teller.note(*ready.notes)
             cost, notes = craft.restore_ready(ready, recipe, model, method, device, None)

@@ -133,7 +133,7 @@ def restore(
     cannot be restored is told at the end and does not stop the others; the exit code is then 1. The same command again
     goes on, and does what failed or has changed.
     """
-    from ..memory import bytes_of, wall
+    from ..memory import wall
     from . import picture
     from .crafts import craft_of
     from .progress import step_bar
@@ -170,9 +170,8 @@ def restore(
     if show and craft.what == "sounds":
         raise InvalidArgument("show", show, "none for sounds; --compare writes a picture")
     # Everything that can be wrong is found before the network is read.
-    limit = None if max_memory is None else bytes_of(max_memory)
     target = picture.find_device(device)
-    with wall(limit, target):
+    with wall(max_memory, target):
         ready = craft.make_ready(options.input_path(source), output, recipe)
         method = craft.make_method(recipe)
         options.say(*ready.notes)

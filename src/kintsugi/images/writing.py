@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InvalidArgument
-from ..files import atomic_path
+from ..files import atomic_path, check_file
 from . import deep
 from .picture import Picture, profile_fits
 
@@ -52,16 +52,8 @@ def check_output(
     Errors: :class:`InvalidArgument` for ``name`` if the extension is unknown, the folder is missing or not writable,
     ``path`` is a folder, or the format cannot hold the size.
     """
-    path = Path(path)
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise InvalidArgument(name, path, f"a file name that ends in one of {', '.join(FORMATS)}")
-    if path.is_dir():
-        raise InvalidArgument(name, path, "a file name, not a folder")
-    if not path.parent.is_dir():
-        raise InvalidArgument(name, path, f"a file in a folder that exists ({path.parent} does not)")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InvalidArgument(name, path, f"a file in a folder that can be written to ({path.parent} cannot)")
+    path = check_file(path, FORMATS, name)
+    form = FORMATS[path.suffix.lower()]
     if size is not None and max(size) > form.side:
         raise InvalidArgument(name, path, f"a format that holds {size[1]} x {size[0]} pixels ({form.name} does not)")
     if _depth(form, bits) > 8:

@@ -7,8 +7,11 @@ says and not its name: libsndfile would take whatever is named ``.raw`` for samp
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,12 +50,8 @@ def sound_header(path: str | os.PathLike[str]) -> tuple[int, int, int]:
 
     Errors: :class:`InvalidFile`.
     """
-    soundfile = optional("soundfile", "audio", "reading sounds")
-    try:
-        with Path(path).open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
-            channels, length, rate = file.channels, len(file), file.samplerate
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidFile(path, f"not a readable sound ({_reason(error)})") from error
+    with _opened(path) as file:
+        channels, length, rate = file.channels, len(file), file.samplerate
     if rate <= 0:
         raise InvalidFile(path, f"not a readable sound (a rate of {rate} Hz)")
     return channels, length, rate
@@ -69,19 +68,26 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
 
     Floating point files may hold values beyond [-1, 1]; they are returned as they are.
     """
-    soundfile = optional("soundfile", "audio", "reading sounds")
-    try:
-        with Path(path).open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
-            if len(file) * file.channels > LARGEST:
-                raise InvalidFile(path, f"{len(file)} samples of {file.channels} channels; at most {LARGEST} are read")
-            values, rate, subtype = file.read(dtype="float32", always_2d=True), file.samplerate, file.subtype
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidFile(path, f"not a readable sound ({_reason(error)})") from error
+    with _opened(path) as file:
+        if len(file) * file.channels > LARGEST:
+            raise InvalidFile(path, f"{len(file)} samples of {file.channels} channels; at most {LARGEST} are read")
+        values, rate, subtype = file.read(dtype="float32", always_2d=True), file.samplerate, file.subtype
     if not len(values):
         raise InvalidFile(path, "a sound without samples")
     if not bool(np.isfinite(values).all()):
         raise InvalidFile(path, "a sound with NaN or infinite samples")
     return Sound(torch.from_numpy(values.T.copy()), int(rate), str(subtype))
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """soundfile's view of a file. Errors: :class:`InvalidFile` for whatever is raised while it is read."""
+    soundfile = optional("soundfile", "audio", "reading sounds")
+    try:
+        with Path(path).open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+            yield file
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidFile(path, f"not a readable sound ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:

@@ -292,7 +292,8 @@ class PreparedSound:
         if self.known.missing is not None:
             return self.known.missing.expand_as(self.y)
         if self.task == "declip":
-            return _beyond(self.y, self.known)[0] | _beyond(self.y, self.known)[1]
+            above, below = _beyond(self.y, self.known)
+            return above | below
         return None
 
     def finish(self, x: Tensor) -> tuple[list[Sound], tuple[str, ...]]:
@@ -301,10 +302,11 @@ class PreparedSound:
         Samples that were measured exactly are the input's own.
         """
         x, y = x.detach().to("cpu", torch.float32) / self.scale, self.sound.samples
-        if self.task == "declip":
-            x = torch.where(y > 0, torch.maximum(x, y), torch.minimum(x, y)) if self.lost is not None else x
-        if self.lost is not None:
-            x = torch.where(self.lost, x, y)
+        lost = self.lost
+        if lost is not None:
+            if self.task == "declip":
+                x = torch.where(y > 0, torch.maximum(x, y), torch.minimum(x, y))
+            x = torch.where(lost, x, y)
         notes: tuple[str, ...] = ()
         peak = float(x.abs().max())
         if peak > 1 and peak > float(self.sound.samples.abs().max()):

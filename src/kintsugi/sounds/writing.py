@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from ..files import atomic_path
+from ..files import atomic_path, check_file
 from ..optional import optional
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
@@ -42,16 +42,7 @@ def check_sound_output(path: str | os.PathLike[str], name: str = "output") -> Pa
 
     Errors: :class:`InvalidArgument` for ``name``.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InvalidArgument(name, path, f"a file name that ends in one of {', '.join(FORMATS)}")
-    if path.is_dir():
-        raise InvalidArgument(name, path, "a file name, not a folder")
-    if not path.parent.is_dir():
-        raise InvalidArgument(name, path, f"a file in a folder that exists ({path.parent} does not)")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InvalidArgument(name, path, f"a file in a folder that can be written to ({path.parent} cannot)")
-    return path
+    return check_file(path, FORMATS, name)
 
 
 def stored_as(subtype: str) -> str | None:

@@ -26,7 +26,7 @@ from kintsugi.priors import Prior, load_prior
 from kintsugi.ui import look
 from kintsugi.ui.asked import WRONG, Asked, Craft
 from kintsugi.ui.limits import Limits
-from kintsugi.ui.mend import Mended, Report, mend
+from kintsugi.ui.mend import Mended, Report, Work, mend
 from kintsugi.ui.steps import Stopped
 from kintsugi.ui.words import BROKEN, file_name, plain
 from kintsugi.ui.workshop import Full, Job, Workshop, status
@@ -64,7 +64,7 @@ def done(
     photo: Path, folder: Path, model: Path, mask: Path | None = None, report: Report | None = None, **asked: object
 ) -> Mended:
     given = Asked.parse({"prior": str(model), "steps": 2, **asked}, LIMITS, {str(model): "pictures"})
-    return mend(given, photo, mask, photo.name, folder, load_prior(model), LIMITS, report or Report())
+    return mend(Work(given, photo, mask, photo.name, folder, load_prior(model), LIMITS, report or Report()))
 
 
 # --- what may be asked ------------------------------------------------------------------------------------------------
@@ -126,6 +126,21 @@ CASES: list[dict[str, object]] = [
 ]
 
 
+def check_agreement(result: Mended, folder: Path, made: list[str], here: Path) -> None:
+    """The command that the page shows makes the files ``made`` of it, and the program the samples, to the bit."""
+    content = {name: (folder / name).read_bytes() for name in made}
+    with contextlib.chdir(here):
+        said = CliRunner().invoke(app, shlex.split(result.command)[1:])
+        assert said.exit_code == 0, said.output
+        for name in made:
+            assert Path(result.files[name]).read_bytes() == content[name], name
+            Path(result.files[name]).unlink()
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(result.python, "page", "exec"), {})
+        for sample in result.samples:
+            assert Path(result.files[sample]).read_bytes() == content[sample], sample
+
+
 @pytest.mark.parametrize("asked", CASES, ids=[str(i) for i in range(len(CASES))])
 def test_the_page_the_command_and_the_program_agree_to_the_bit(
     photo: Path, mask: Path, folder: Path, model: Path, tmp_path: Path, asked: dict[str, object]
@@ -133,24 +148,15 @@ def test_the_page_the_command_and_the_program_agree_to_the_bit(
     report = Report()
     result = done(photo, folder, model, mask if asked["wrong"] == "holes" else None, report, **asked)
     assert (report.done, report.frames, result.frames) == (2, 2, 2)
-    with contextlib.chdir(tmp_path):
-        said = CliRunner().invoke(app, shlex.split(result.command)[1:])
-        assert said.exit_code == 0, said.output
-        made = {name: (folder / name).read_bytes() for name in result.files if name.startswith("restored")}
-        assert made
-        for name, content in made.items():
-            assert Path(result.files[name]).read_bytes() == content, name
-            Path(result.files[name]).unlink()
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(result.python, "page", "exec"), {})
-        for sample in result.samples:
-            assert Path(result.files[sample]).read_bytes() == made[sample], sample
+    made = [name for name in result.files if name.startswith("restored")]
+    assert made
+    check_agreement(result, folder, made, tmp_path)
 
 
 def test_an_example_keeps_its_name(folder: Path, model: Path) -> None:
     asked = Asked(wrong="small", steps=1, prior=str(model))
     source = kintsugi.data_path("lighthouse")
-    result = mend(asked, source, None, "example:lighthouse", folder, load_prior(model), LIMITS, Report())
+    result = mend(Work(asked, source, None, "example:lighthouse", folder, load_prior(model), LIMITS, Report()))
     words = (
         f"kintsugi restore example:lighthouse -o lighthouse-restored.png --task sr --factor 2 --steps 1 --prior {model}"
     )
@@ -162,7 +168,16 @@ def test_names_are_safe_in_a_shell_and_in_a_program(photo: Path, folder: Path, m
     name = file_name("../../a b'; rm -rf $(x) \n.png")
     assert name == "a b__ rm -rf __x_ _.png"
     result = mend(
-        Asked(wrong="small", steps=1, prior=str(model)), photo, None, name, folder, load_prior(model), LIMITS, Report()
+        Work(
+            Asked(wrong="small", steps=1, prior=str(model)),
+            photo,
+            None,
+            name,
+            folder,
+            load_prior(model),
+            LIMITS,
+            Report(),
+        )
     )
     assert shlex.split(result.command)[2] == name
     compile(result.python, "page", "exec")
@@ -267,7 +282,7 @@ def test_what_was_found_is_in_the_command(tmp_path: Path, folder: Path, prior: P
     lighthouse().filter(ImageFilter.GaussianBlur(1.5)).save(tmp_path / "soft.png")
     asked = Asked(wrong="blur", steps=1)
     report = Report()
-    result = mend(asked, tmp_path / "soft.png", None, "soft.png", folder, prior, LIMITS, report)
+    result = mend(Work(asked, tmp_path / "soft.png", None, "soft.png", folder, prior, LIMITS, report))
     assert "--kernel gaussian:1." in result.command
     assert result.found.startswith("A blur of about 1.")
     assert result.found == report.found
@@ -301,7 +316,7 @@ def test_stop_within_a_step(photo: Path, folder: Path) -> None:
         return stop.is_set()
 
     with pytest.raises(Stopped):
-        mend(asked, photo, None, "photo.png", folder, slow, LIMITS, Report(), stopped)
+        mend(Work(asked, photo, None, "photo.png", folder, slow, LIMITS, Report(), stopped))
     assert slow.calls == 3
     assert not (folder / "restored.png").exists()
 

@@ -26,7 +26,7 @@ from kintsugi.sounds import write_sound
 from kintsugi.ui.asked import Craft
 from kintsugi.ui.door import Door
 from kintsugi.ui.limits import Limits
-from kintsugi.ui.mend import Mended, mend
+from kintsugi.ui.mend import Mended, Work, mend
 from kintsugi.ui.service import Service
 from kintsugi.ui.workshop import Job, Workshop
 
@@ -41,7 +41,7 @@ class Served:
 
         def work(job: Job) -> Mended:
             return mend(
-                job.asked, job.source, job.mask, job.name, job.folder, prior, LIMITS, job.report, job.stop.is_set
+                Work(job.asked, job.source, job.mask, job.name, job.folder, prior, LIMITS, job.report, job.stop.is_set)
             )
 
         self.shop = Workshop(work, LIMITS)

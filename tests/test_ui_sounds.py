@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import shlex
 import threading
 from pathlib import Path
 
@@ -12,9 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from kintsugi.cli import app
 from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.priors import Prior, load_prior
 from kintsugi.sounds import read_sound, resample, write_sound
@@ -22,10 +17,11 @@ from kintsugi.sounds.tasks import SOUND_TASKS
 from kintsugi.ui import serve
 from kintsugi.ui.asked import WRONG, Asked, Craft
 from kintsugi.ui.limits import Limits
-from kintsugi.ui.mend import Mended, Report, mend
+from kintsugi.ui.mend import Mended, Report, Work, mend
 from kintsugi.ui.serve import craft_of, models
 from kintsugi.ui.steps import Stopped
 from kintsugi.ui.words import plain
+from test_ui_job import check_agreement
 
 pytest.importorskip("soundfile", reason="needs the extra [audio]")
 RATE = 8000
@@ -53,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def done(source: Path, folder: Path, model: Path, report: Report | None = None, **asked: object) -> Mended:
     given = Asked.parse({"prior": str(model), "steps": 2, **asked}, LIMITS, {str(model): "sounds"})
-    return mend(given, source, None, source.name, folder, load_prior(model), LIMITS, report or Report())
+    return mend(Work(given, source, None, source.name, folder, load_prior(model), LIMITS, report or Report()))
 
 
 @pytest.mark.parametrize(
@@ -117,18 +113,8 @@ def test_the_page_the_command_and_the_program_agree_to_the_bit(
     result = done(song, folder, sound_model, report, **asked)
     assert report.done == report.total > 0
     assert report.total % 2 == 0  # two steps for each channel, or for each passage around what was lost
-    with contextlib.chdir(tmp_path):
-        said = CliRunner().invoke(app, shlex.split(result.command)[1:])
-        assert said.exit_code == 0, said.output
-        made = {name: (folder / name).read_bytes() for name in result.files}
-        assert "restored-compare.png" in made
-        for name, content in made.items():
-            assert Path(result.files[name]).read_bytes() == content, name
-            Path(result.files[name]).unlink()
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(result.python, "page", "exec"), {})
-        for sample in result.samples:
-            assert Path(result.files[sample]).read_bytes() == made[sample], sample
+    assert "restored-compare.png" in result.files
+    check_agreement(result, folder, list(result.files), tmp_path)
     assert read_sound(folder / "restored.wav").subtype == "PCM_24"
 
 
@@ -217,7 +203,7 @@ def test_stop_within_a_step(song: Path, folder: Path) -> None:
 
     asked = Asked(wrong="hiss", noise=0.1, steps=10)
     with pytest.raises(Stopped):
-        mend(asked, song, None, "song.wav", folder, slow, LIMITS, Report(), stopped)
+        mend(Work(asked, song, None, "song.wav", folder, slow, LIMITS, Report(), stopped))
     assert slow.calls == 3
     assert not any(folder.iterdir())
 

@@ -5,7 +5,6 @@ The files are those of ``kintsugi restore`` with the command that the page shows
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,11 @@ from ..cli import outputs, picture
 from ..errors import InvalidArgument, InvalidFile
 from ..files import atomic_path
 from ..images import read_picture
-from ..priors.base import Prior
 from ..priors.latent import LatentPrior
 from ..uncertainty import gold
 from . import look, words
-from .asked import Asked
-from .limits import Limits
-from .results import Mended, Report, spent
-from .steps import Frames, Stopped, Watched, as_image
+from .results import Mended, Work, spent
+from .steps import Frames, Watched, as_image
 
 RESULT = "restored.png"
 
@@ -49,27 +45,17 @@ def check_size(path: Path, megapixels: float, factor: int = 1) -> None:
         )
 
 
-def mend_picture(
-    asked: Asked,
-    source: Path,
-    mask: Path | None,
-    name: str,
-    folder: Path,
-    model: Prior,
-    limits: Limits,
-    report: Report,
-    stopped: Callable[[], bool] = lambda: False,
-    device: str = "cpu",
-) -> Mended:
-    """Restore the picture ``source``, which the visitor knows as ``name``, into ``folder``.
+def mend_picture(work: Work) -> Mended:
+    """Restore the picture ``work.source`` into ``work.folder``.
 
-    Errors: those of ``kintsugi restore``; :class:`Stopped` within a step of ``stopped()``.
+    Errors: those of ``kintsugi restore``; :class:`Stopped` within a step of ``work.stopped()``.
     """
-    where = picture.find_device(device)
+    asked, source, name, folder, report = work.asked, work.source, work.name, work.folder, work.report
+    where = picture.find_device(work.device)
     report.stage = "reading the picture"
-    check_size(source, limits.megapixels, asked.factor if asked.wrong == "small" else 1)
-    found = _look(asked, source, model, report, stopped)
-    recipe = asked.recipe(mask, **found.options)
+    check_size(source, work.limits.megapixels, asked.factor if asked.wrong == "small" else 1)
+    found = _look(work)
+    recipe = asked.recipe(work.mask, **found.options)
     output = folder / RESULT
     ready = picture.make_ready(source, output, recipe)
     method = picture.make_method(recipe)
@@ -81,13 +67,9 @@ def mend_picture(
         frames(d)
         report.frames = frames.count
 
-    def progress(done: int, total: int) -> None:
-        report.done, report.total = done, total
-        if stopped():
-            raise Stopped
-
-    watched = model if isinstance(model, LatentPrior) else Watched(model, stopped, seen)
-    result = picture.solve_ready(ready, recipe, watched, method, where, progress)
+    model = work.model
+    watched = model if isinstance(model, LatentPrior) else Watched(model, work.stopped, seen)
+    result = picture.solve_ready(ready, recipe, watched, method, where, work.progress)
     report.stage = "writing"
     outputs.write(ready.files, ready.prepared, result, ready.missing)
     after = ready.prepared.finish(result.samples[0, 0])
@@ -98,8 +80,8 @@ def mend_picture(
         shown["gold"] = "gold.png"
     animation = frames.animate(after.pixels)
     saved = {path.name: words.beside(name, path.stem) for path in ready.files.all}
-    if mask is not None and recipe.mask is not None:
-        saved[mask.name] = words.beside(name, "mask")
+    if work.mask is not None and recipe.mask is not None:
+        saved[work.mask.name] = words.beside(name, "mask")
     if "gold" in shown:
         saved["gold.png"] = words.beside(name, "gold")
     if animation is not None:
@@ -113,21 +95,22 @@ def mend_picture(
     )  # fmt: skip
 
 
-def _look(asked: Asked, source: Path, model: Prior, report: Report, stopped: Callable[[], bool]) -> look.Found:
+def _look(work: Work) -> look.Found:
     """What the visitor left to be found."""
+    asked, model = work.asked, work.model
     blur = asked.wrong == "blur" and asked.kernel == "unknown"
     noise = asked.wrong == "noise" and asked.noise is None
     if not (blur or noise or asked.wrong == "unknown"):
         return look.Found()
-    report.stage = "looking at what is wrong"
-    seen = read_picture(source)
+    work.report.stage = "looking at what is wrong"
+    seen = read_picture(work.source)
     free = model.shape is None or all(n is None for n in model.shape[1:])
     if isinstance(model, LatentPrior) or not free:
         raise InvalidArgument("wrong", asked.wrong, "the blur or noise as numbers: this model takes one size only")
-    watched = Watched(model, stopped)
+    watched = Watched(model, work.stopped)
     if blur:
         return look.find_blur(seen, watched)
-    return look.find_noise(seen, watched) if noise else look.find_wrong(source, seen, watched)
+    return look.find_noise(seen, watched) if noise else look.find_wrong(work.source, seen, watched)
 
 
 def _gilded(prepared: Any, result: Any) -> torch.Tensor:

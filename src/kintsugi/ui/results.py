@@ -1,9 +1,15 @@
-"""What is known of a restoration while it runs, and when it is done."""
+"""What a restoration is asked to do, what is known of it while it runs, and when it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..priors.base import Prior
+from .asked import Asked
+from .limits import Limits
+from .steps import Stopped
 
 
 @dataclass
@@ -15,6 +21,31 @@ class Report:
     total: int = 0
     frames: int = 0
     found: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """To restore the file ``source``, which the visitor knows as ``name``, into ``folder``, as ``asked``.
+
+    ``mask``: of a picture with holes. ``report``: to be kept up to date. ``stopped()``: whether to give up.
+    """
+
+    asked: Asked
+    source: Path
+    mask: Path | None
+    name: str
+    folder: Path
+    model: Prior
+    limits: Limits
+    report: Report
+    stopped: Callable[[], bool] = lambda: False
+    device: str = "cpu"
+
+    def progress(self, done: int, total: int) -> None:
+        """For a sampler. Raises :class:`Stopped` once the visitor has."""
+        self.report.done, self.report.total = done, total
+        if self.stopped():
+            raise Stopped
 
 
 @dataclass(frozen=True)

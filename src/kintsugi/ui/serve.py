@@ -18,7 +18,7 @@ from ..priors import available_priors, load_prior
 from ..priors.base import Prior
 from .asked import Craft
 from .limits import Limits
-from .mend import Mended, mend
+from .mend import Mended, Work, mend
 from .workshop import Job, Workshop
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -77,10 +77,10 @@ def make_app(
     limits = limits or Limits()
 
     def work(job: Job) -> Mended:
-        return mend(
+        return mend(Work(
             job.asked, job.source, job.mask, job.name, job.folder, priors[job.asked.prior], limits, job.report,
             job.stop.is_set, device,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     workshop = Workshop(work, limits)
     service = Service(workshop, limits, {name: craft_of(prior) for name, prior in priors.items()})

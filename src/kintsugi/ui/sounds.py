@@ -5,7 +5,6 @@ The files are those of ``kintsugi restore`` with the command that the page shows
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -18,10 +17,8 @@ from ..sounds.reading import Sound, read_sound, sound_header
 from ..sounds.spectrogram import HEIGHT, WIDTH, highest, plots
 from ..sounds.writing import write_sound
 from . import words
-from .asked import Asked
-from .limits import Limits
-from .results import Mended, Report, spent
-from .steps import Stopped, Watched
+from .results import Mended, Work, spent
+from .steps import Watched
 
 RESULT = "restored.wav"
 CHANNELS, RATE = 2, 48_000  # what the limit of seconds is meant for
@@ -45,36 +42,22 @@ def check_length(path: Path, seconds: float, factor: int = 1) -> None:
         )
 
 
-def mend_sound(
-    asked: Asked,
-    source: Path,
-    name: str,
-    folder: Path,
-    model: Prior,
-    limits: Limits,
-    report: Report,
-    stopped: Callable[[], bool] = lambda: False,
-    device: str = "cpu",
-) -> Mended:
-    """Restore the sound ``source``, which the visitor knows as ``name``, into ``folder``.
+def mend_sound(work: Work) -> Mended:
+    """Restore the sound ``work.source`` into ``work.folder``.
 
-    Errors: those of ``kintsugi restore``; :class:`Stopped` within a step of ``stopped()``.
+    Errors: those of ``kintsugi restore``; :class:`Stopped` within a step of ``work.stopped()``.
     """
-    where = picture.find_device(device)
+    asked, source, name, folder, report = work.asked, work.source, work.name, work.folder, work.report
+    where = picture.find_device(work.device)
     report.stage = "reading the sound"
-    check_length(source, limits.seconds, asked.factor if asked.wrong == "dull" else 1)
+    check_length(source, work.limits.seconds, asked.factor if asked.wrong == "dull" else 1)
     recipe = asked.recipe(None)
     ready = sound.make_ready(source, folder / RESULT, recipe)
     method = sound.make_method(recipe)
     report.stage, report.total = "mending", recipe.steps
 
-    def progress(done: int, total: int) -> None:
-        report.done, report.total = done, total
-        if stopped():
-            raise Stopped
-
-    watched: list[Prior] = [Watched(model, stopped)]
-    cost, notes = sound.restore_ready(ready, recipe, watched, method, where, progress)
+    watched: list[Prior] = [Watched(work.model, work.stopped)]
+    cost, notes = sound.restore_ready(ready, recipe, watched, method, where, work.progress)
     report.stage = "writing"
     before = ready.prepared.sound
     samples = ready.files.samples or (ready.files.first,)

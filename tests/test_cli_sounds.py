@@ -9,27 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from kintsugi.cli import app
-from kintsugi.priors.network import NetworkPrior, save_model
-from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.sounds import read_sound, resample, write_sound
 from kintsugi.sounds.restoring import restore_sound
 from kintsugi.sounds.tasks import SoundSettings, prepare_sound
+from test_cli import done, run
 
 pytest.importorskip("soundfile")
 RATE = 8000
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def done(*words: object) -> str:
-    result = run(*words)
-    assert result.exit_code == 0, result.stderr + str(result.exception)
-    return result.stdout
 
 
 def refused(*words: object) -> str:
@@ -43,13 +30,9 @@ def refused(*words: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(sound_model: Path) -> Path:
     """Of sounds at 8 kHz."""
-    torch.manual_seed(0)
-    net = UNet(UNetConfig(channels=1, widths=(8,), blocks=(1,), embedding=8, frame=32))
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(NetworkPrior(net, data_variance=0.036, card={"training": {"rate": RATE}}), path)
-    return path
+    return sound_model
 
 
 @pytest.fixture

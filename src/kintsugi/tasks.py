@@ -59,12 +59,16 @@ class Task:
     """``operator(clean shape (C, H, W), settings)``, and how many times larger than its input the clean picture is.
 
     ``rounds``: the rounding of the file is part of the operator, or far below its steps, and no noise beside it.
+    ``look(picture, settings)``: the settings, with what is found in the picture where they say nothing, and remarks.
+    ``offset(settings, channels)``: what is measured beside the operator, ``y = A x + offset``.
     """
 
     summary: str
     operator: Callable[[tuple[int, int, int], Settings], Operator]
     scale: Callable[[Settings], int] = lambda settings: 1
     rounds: bool = False
+    look: Callable[[Picture, Settings], tuple[Settings, tuple[str, ...]]] = lambda picture, settings: (settings, ())
+    offset: Callable[[Settings, int], Tensor | float] = lambda settings, channels: 0.0
 
 
 def _shrink(shape: tuple[int, int, int], settings: Settings) -> Operator:
@@ -123,6 +127,13 @@ def _fading(settings: Settings) -> Fading:
     return settings.fading
 
 
+def _find_fading(picture: Picture, settings: Settings) -> tuple[Settings, tuple[str, ...]]:
+    if settings.fading is not None:
+        return settings, ()
+    found = estimate_fading(picture)
+    return replace(settings, fading=found), (found.told(),)
+
+
 TASKS = {
     "sr": Task("super-resolution: enlarge by a whole factor", _shrink, lambda settings: settings.factor),
     "inpaint": Task("fill in the missing pixels of a mask", _hide),
@@ -132,8 +143,9 @@ TASKS = {
     "jpeg": Task("undo the losses of JPEG", _compress, rounds=True),
     "dequantize": Task("give a picture of few levels all its levels again", _round, rounds=True),
     "hdr": Task("recover what was clipped to black and white", _overexpose),
-    "fade": Task("bring back the contrast and colours of a faded picture", _fade),
-}
+    "fade": Task("bring back the contrast and colours of a faded picture", _fade, look=_find_fading,
+                 offset=lambda settings, channels: _fading(settings).of(channels)[1]),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +185,7 @@ def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Pr
     if size[0] * size[1] > MAX_PIXELS:
         expected = f"a result of at most {MAX_PIXELS // 10**6} megapixels"
         raise InvalidArgument("factor", f"{settings.factor}, for {size[1]} x {size[0]} pixels", expected)
-    notes: tuple[str, ...] = ()
-    if task == "fade" and settings.fading is None:
-        settings = replace(settings, fading=estimate_fading(picture))
-        notes = (_fading(settings).told(),)
+    settings, notes = entry.look(picture, settings)
     operator = entry.operator((3, *size), settings)
     noise = 2 * noise_level(picture, settings.noise, missing=settings.mask if task == "inpaint" else None)
     y = picture.colour()
@@ -186,8 +195,7 @@ def prepare(task: str, picture: Picture, settings: Settings | None = None) -> Pr
         noise *= math.sqrt(3)
     if entry.rounds and settings.noise in (None, 0):
         noise = 0.0
-    if task == "fade":
-        y = y - _fading(settings).of(3)[1]
+    y = y - entry.offset(settings, 3)
     known = None
     if task == "inpaint" and settings.mask is not None:
         y = y * ~settings.mask
@@ -212,9 +220,7 @@ def simulate(task: str, picture: Picture, settings: Settings | None = None, seed
         expected = f"at most the picture's shorter side, {min(shape[1:])}"
         raise InvalidArgument("factor", settings.factor, expected)
     operator = entry.operator(shape, settings)
-    y = operator(operator.extend(picture.pixels[None]))[0]
-    if task == "fade":
-        y = y + _fading(settings).of(shape[0])[1]
+    y = operator(operator.extend(picture.pixels[None]))[0] + entry.offset(settings, shape[0])
     sigma = 2 * noise_level(replace(picture, bits=32), settings.noise)  # 32: the file's rounding is not simulated
     if sigma:
         noise = sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))

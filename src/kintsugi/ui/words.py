@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument, InvalidFile, KintsugiError, one_line
@@ -34,7 +35,6 @@ NOTHING: Mapping[tuple[Craft, str], str] = {
     ("sounds", "level"): "This sound has no flat tops from which to find the level. Give it.",
     ("sounds", "frequency"): "No hum stands out in this sound. Give its frequency: 50 or 60 Hz.",
 }  # fmt: skip
-DEFAULTS: Mapping[Craft, Mapping[str, Any]] = {"pictures": {}, "sounds": {"factor": 2, "prior": "sound"}}
 BROKEN = "Something broke on the server, which should not happen. Its log says more; other files may still work."
 
 
@@ -51,27 +51,27 @@ def beside(name: str, word: str, suffix: str = ".png") -> str:
     return f"{re.sub(r'[.][^.]*$', '', stem)}-{word}{suffix}"
 
 
-def changed(recipe: Recipe, craft: Craft = "pictures") -> dict[str, Any]:
-    """The options of a recipe that are not the command's defaults, the task aside."""
-    defaults: dict[str, Any] = {**{f.name: f.default for f in fields(recipe)}, **DEFAULTS[craft]}
-    given = {name: getattr(recipe, name) for name in defaults if name != "task"}
-    return {name: value for name, value in given.items() if value != defaults[name]}
-
-
 def command(recipe: Recipe, name: str, suffix: str = ".png") -> str:
     """The command line for the file ``name``; the mask of a picture lies beside it. ``suffix``: of the result."""
-    words = ["kintsugi", "restore", name, "-o", beside(name, "restored", suffix), "--task", recipe.task]
-    craft: Craft = "pictures" if suffix == ".png" else "sounds"
-    for option, value in changed(recipe, craft).items():
+    from ..cli.crafts import craft_of
+
+    out = beside(name, "restored", suffix)
+    words = ["kintsugi", "restore", name, "-o", out, "--task", recipe.task]
+    craft = craft_of(Path(out), recipe.task)
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(recipe)}
+    defaults |= {"task": recipe.task, "factor": craft.factor, "prior": craft.prior}
+    for option, standard in defaults.items():
+        value = getattr(recipe, option)
+        if value == standard:
+            continue
         words.append("--" + option.replace("_", "-"))
         if value is not True:
-            words.append(beside(name, "mask") if option == "mask" and craft == "pictures" else str(value))
+            words.append(beside(name, "mask") if option == "mask" and craft.what == "pictures" else str(value))
     return shlex.join(words)
 
 
 def python(recipe: Recipe, name: str) -> str:
     """The same as a program."""
-    given = changed(recipe)
     settings = [f"factor={recipe.factor}"] if recipe.task == "sr" else []
     imports = ["read_picture", "write_picture"]
     if recipe.mask is not None:
@@ -88,7 +88,7 @@ def python(recipe: Recipe, name: str) -> str:
             "compression=read_compression(source)" if recipe.quality is None else f"quality={recipe.quality}"
         )
     drawn = [f"steps={recipe.steps}", f"samples={recipe.samples}", f"seed={recipe.seed}"]
-    if "texture" in given:
+    if recipe.texture is not None:
         drawn.append(f"texture={recipe.texture}")
     example = name.startswith("example:")
     source = f"kintsugi.data_path({name.removeprefix('example:')!r})" if example else repr(name)

@@ -257,6 +257,31 @@ def test_peaks_above_a_clip_come_back_and_all_else_is_kept() -> None:
     assert ratio(got, x) > ratio(y, x) + 2.5
 
 
+GAPS = torch.zeros(3200, dtype=torch.bool)
+GAPS[1000:1100] = True
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        ("declip", SoundSettings(level=0.2)), ("gap", SoundSettings(gaps=GAPS)), ("mulaw", SoundSettings(bits=5)),
+        ("dereverb", SoundSettings(response=torch.tensor([0.0, 2.0, -0.7, 0.4]))), ("quantise", SoundSettings(bits=5)),
+    ],
+)  # fmt: skip
+def test_what_is_measured_of_a_sound_is_the_operator_of_it_in_the_units_of_the_problem(
+    task: str, settings: SoundSettings
+) -> None:
+    """Silence comes before it, and the sound is ``scale`` times as loud."""
+    x = drawn(0.2)
+    prepared = prepare_sound(task, simulate_sound(task, Sound(x, RATE, "FLOAT"), settings), settings)
+    problem = prepared.problem(0, 0, 3200, RATE)
+    canvas = torch.zeros((1, *problem.operator.in_shape))
+    places = torch.arange(canvas.numel(), dtype=torch.float64).view(canvas.shape)
+    seen = prepared.back(problem.operator.visible(places), 0, 0, 3200, RATE).flatten().long()
+    canvas.view(-1)[seen] = prepared.scale * x[0]
+    torch.testing.assert_close(problem.operator(canvas)[0], problem.y, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
 @pytest.mark.parametrize("level", [0.3, 0.123456789, 1 / 3])
 def test_a_stated_level_is_that_of_the_samples_whatever_rounding(level: float, subtype: str) -> None:

@@ -602,6 +602,13 @@ def test_crops_for_the_spectrum(tmp_path: Path) -> None:
     assert spectrum_crops(files, TINY, count=2, size=16).shape == (2, 3, 16, 16)
 
 
+def test_crops_for_the_spectrum_are_neither_enlarged_nor_drawn(pictures: Path) -> None:
+    """As training draws them else; a network errs less at high frequencies of what was enlarged."""
+    files = find_images(pictures)
+    config = replace(TINY, max_scale=4.0, synthetic=0.5)
+    assert torch.equal(spectrum_crops(files, config, count=20), spectrum_crops(files, TINY, count=20))
+
+
 def test_images_too_small_for_the_spectrum_are_found_before_the_training(tmp_path: Path) -> None:
     for i, side in enumerate([3, 40, 3, 3]):
         Image.new("RGB", (side, side)).save(tmp_path / f"{i}.png")

@@ -5,9 +5,9 @@
 
 FOLDER is one of photographs, as of `kintsugi train`. "scratch" variants are networks, trained from random weights, each
 for as many steps as fit into ``--seconds`` of CPU time on one core. "tune" variants are settings of the training, or
-deeper networks, each begun with the weights of `photo` and trained for ``--steps`` steps of 8 crops, or of as many
-pixels. All cool down over the second half. They are judged by `kintsugi train`'s own validation: held-out crops, the
-same noise, PSNR in dB. One seed: a twentieth of a dB may be chance.
+deeper networks, each begun with the weights of ``--start-from`` and trained for ``--steps`` steps of 8 crops, or of
+as many pixels. All cool down over the second half. They are judged by `kintsugi train`'s own validation: held-out
+crops, the same noise, PSNR in dB. One seed: a twentieth of a dB may be chance.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Annotated, Any
 from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 import typer
 from common import table
 from torch import Tensor, nn
 
 from kintsugi.priors import unet
 from kintsugi.priors.embedded import prior_path
+from kintsugi.priors.network import load_model
 from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.loop import train
@@ -42,9 +42,9 @@ BASE = TrainConfig(
 class GatedBlock(nn.Module):
     """The block of NAFNet (Chen et al., ECCV 2022) with FiLM: a depth-wise 3 x 3 and gates, between 1 x 1 ones."""
 
-    def __init__(self, width: int, embedding: int, dropout: float = 0.0, attention: bool = False) -> None:
+    def __init__(self, width: int, embedding: int, *rest: object) -> None:
         super().__init__()
-        self.norm = unet.PixelNorm()
+        self.norm = unet.Modulation()
         self.film = nn.Linear(embedding, 2 * width)
         self.widen = nn.Conv2d(width, 2 * width, 1)
         self.spread = nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width)
@@ -60,14 +60,6 @@ class GatedBlock(nn.Module):
         x = x + self.mix(a * b)
         a, b = self.feed(x).chunk(2, dim=1)
         return x + self.back(a * b)
-
-
-class PlainBlock(unet.Block):
-    """Without the norm: FiLM on the first convolution alone, as DRUNet is without any."""
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        scale, shift = self.film(emb)[:, :, None, None].chunk(2, dim=1)
-        return x + self.second(F.silu(self.first(x) * (1 + scale) + shift))
 
 
 class FoldWithLevel(nn.PixelUnshuffle):
@@ -107,7 +99,7 @@ SCRATCH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "fold 4 x 4, widths 64, 128, 256": ({"patch": 4, "widths": (64, 128, 256), "blocks": (2, 2, 3)}, {}),
     "no fold, a level of 16 more": ({"patch": 1, "widths": (16, 32, 64, 128, 256), "blocks": (1, 1, 2, 2, 2)}, {}),
     "depth-wise blocks (NAFNet)": ({"blocks": (1, 2, 2, 3)}, {"block": GatedBlock}),
-    "without the pixel norm": ({}, {"block": PlainBlock}),
+    "without the pixel norm": ({"norm": False}, {}),
     "noise level as a channel": ({}, {"net": MappedNet}),
     "wider and shallower": ({"widths": (48, 80, 160, 256), "blocks": (1, 1, 1, 1)}, {}),
     "narrower and deeper": ({"widths": (24, 48, 96, 192), "blocks": (2, 4, 4, 4)}, {}),
@@ -134,7 +126,7 @@ TUNE: dict[str, dict[str, Any]] = {
     "learning rate 1.2e-3": {"lr": 1.2e-3},
     "moving average 0.997": {"ema": 0.997},
     "no moving average": {"ema": 0.0},
-    **{f"blocks {', '.join(map(str, blocks))}": {"net": replace(BASE.net, blocks=blocks)} for blocks in DEPTHS},
+    **{f"blocks {', '.join(map(str, blocks))}": {"blocks": blocks} for blocks in DEPTHS},
 }  # fmt: skip
 
 
@@ -142,7 +134,8 @@ def main(
     folder: Path,
     output: Annotated[Path, typer.Option("-o", "--output", help="A folder for the runs.")],
     seconds: Annotated[float, typer.Option(help="CPU time of a variant from scratch.")] = 240.0,
-    steps: Annotated[int, typer.Option(help="Steps of a variant begun with photo.")] = 700,
+    steps: Annotated[int, typer.Option(help="Steps of a variant begun with a model.")] = 700,
+    start_from: Annotated[str, typer.Option(help="The model that those begin with.")] = "photo",
     only: Annotated[str, typer.Option(help="Variants whose name has this.")] = "",
     show: Annotated[bool, typer.Option("--table", help="Only print what is there.")] = False,
 ) -> None:
@@ -152,7 +145,7 @@ def main(
     record = output / "variants.jsonl"
     rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     done = {(row["kind"], row["name"]) for row in rows}
-    for kind, name, run in () if show else jobs(folder, output, seconds, steps):
+    for kind, name, run in () if show else jobs(folder, output, seconds, steps, prior_path(start_from)):
         if (kind, name) not in done and only in name:
             began = time.process_time()
             row = {"kind": kind, "name": name} | run()
@@ -165,12 +158,14 @@ def main(
         print(f"\n{kind}\n\n{as_table([row for row in rows if row['kind'] == kind])}")
 
 
-def jobs(folder: Path, output: Path, seconds: float, steps: int) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+def jobs(
+    folder: Path, output: Path, seconds: float, steps: int, known: Path
+) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     """Kind, name and work of each, alternately of both kinds, so that a part of them says something of both."""
     scratch = [
         ("scratch", n, lambda n=n: from_scratch(folder, output / f"scratch-{n}", seconds, *SCRATCH[n])) for n in SCRATCH
     ]
-    tune = [("tune", n, lambda n=n: tuned(folder, output / f"tune-{n}", steps, dict(TUNE[n]))) for n in TUNE]
+    tune = [("tune", n, lambda n=n: tuned(folder, output / f"tune-{n}", steps, dict(TUNE[n]), known)) for n in TUNE]
     yield from tune[:3] + scratch + tune[3:]
 
 
@@ -183,10 +178,13 @@ def from_scratch(folder: Path, output: Path, seconds: float, shape: Any, kinds: 
         return cost | run(folder, output, replace(config, steps=steps, cooldown=steps // 2), None)
 
 
-def tuned(folder: Path, output: Path, steps: int, settings: dict[str, Any]) -> dict[str, Any]:
+def tuned(folder: Path, output: Path, steps: int, settings: dict[str, Any], known: Path) -> dict[str, Any]:
     steps = round(steps * settings.pop("steps", 1))
-    config = replace(BASE, **settings, steps=steps, cooldown=steps // 2, warmup=50)
-    return price(UNet(config.net), config) | run(folder, output, config, prior_path("photo"))
+    net = load_model(known).net.config
+    if "blocks" in settings:
+        net = replace(net, blocks=settings.pop("blocks"))
+    config = replace(BASE, **settings, net=net, steps=steps, cooldown=steps // 2, warmup=50)
+    return price(UNet(config.net), config) | run(folder, output, config, known)
 
 
 def run(folder: Path, output: Path, config: TrainConfig, start_from: Path | None) -> dict[str, Any]:

@@ -399,7 +399,7 @@ def test_train_a_flow_of_whole_pictures(photo: Path, tmp_path: Path) -> None:
     """What the options say is what the model's file says."""
     pytest.importorskip("accelerate")
     words = ["--steps", 1, "--batch", 1, "--size", 16, "--widths", "4,4", "--blocks", "1,1", "--attention", "1"]
-    words += ["--dropout", 0.1, "--objective", "flow", "--augment", 0.5, "--orientations", "mirrored"]
+    words += ["--no-norm", "--dropout", 0.1, "--objective", "flow", "--augment", 0.5, "--orientations", "mirrored"]
     words += ["--cooldown", 0, "--set", "validation_levels=(0.1,)", "--set", "angle=3.0"]
     done("train", tmp_path, "-o", tmp_path / "run", *words)
     prior = load_prior(tmp_path / "run" / "model.safetensors")
@@ -407,7 +407,8 @@ def test_train_a_flow_of_whole_pictures(photo: Path, tmp_path: Path) -> None:
     assert prior.prediction == "velocity"
     assert "the velocity of a flow" in done("info", tmp_path / "run" / "model.safetensors")
     assert prior.shape == (3, 16, 16)
-    assert (prior.net.config.attention, prior.net.config.dropout, prior.net.config.labels) == ((1,), 0.1, 7)
+    net = prior.net.config
+    assert (net.attention, net.dropout, net.labels, net.norm) == ((1,), 0.1, 7, False)
     told = prior.card["training"]
     assert (told["augment"], told["orientations"], told["cooldown"], told["angle"]) == (0.5, "mirrored", 0, 3.0)
 

@@ -20,7 +20,7 @@ from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.paths import VP, FlowMatching
 from kintsugi.priors.network import NetworkPrior, load_model, preconditioning, save_model
 from kintsugi.priors.spectrum import ErrorSpectrum
-from kintsugi.priors.unet import PixelNorm, UNet, UNetConfig
+from kintsugi.priors.unet import Modulation, UNet, UNetConfig
 
 TINY = UNetConfig(widths=(4, 6, 8), blocks=(1, 1, 1), embedding=8)
 ETAS = (1e-3, 0.02, 0.5, 3.0, 80.0)
@@ -102,6 +102,7 @@ def test_data_variance_must_be_positive(variance: float) -> None:
         ("patch", {"patch": 0}),
         ("channels", {"channels": 0}),
         ("embedding", {"embedding": 0}),
+        ("norm", {"norm": "no"}),
     ],
 )
 def test_bad_architectures_are_named(name: str, values: dict[str, Any]) -> None:
@@ -111,17 +112,30 @@ def test_bad_architectures_are_named(name: str, values: dict[str, Any]) -> None:
 
 
 def test_architecture_survives_json() -> None:
-    config = UNetConfig(channels=1, patch=4, widths=(8, 16), blocks=(3, 1), embedding=32)
+    config = UNetConfig(channels=1, patch=4, widths=(8, 16), blocks=(3, 1), embedding=32, norm=False)
     assert UNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_pixel_norm_sees_one_pixel() -> None:
+@pytest.mark.parametrize("norm", [True, False])
+def test_modulation_sees_one_pixel(norm: bool) -> None:
     x = noise(2, 5, 4, 3, dtype=torch.float64)
     scale, shift = noise(2, 5, seed=2, dtype=torch.float64), noise(2, 5, seed=3, dtype=torch.float64)
     pixel = x[1, :, 2, 1]
-    normed = (pixel - pixel.mean()) / (pixel.var(correction=0) + 1e-5).sqrt()
-    out = PixelNorm()(x, scale, shift)
-    torch.testing.assert_close(out[1, :, 2, 1], (1 + scale[1]) * normed + shift[1])
+    if norm:
+        pixel = (pixel - pixel.mean()) / (pixel.var(correction=0) + 1e-5).sqrt()
+    out = Modulation(norm)(x, scale, shift)
+    torch.testing.assert_close(out[1, :, 2, 1], (1 + scale[1]) * pixel + shift[1])
+
+
+def test_a_block_without_the_norm_from_its_weights() -> None:
+    """Two convolutions with FiLM and a gate between them, in every block of the network."""
+    net = random_prior(UNetConfig(widths=(4, 6), blocks=(1, 2), embedding=8, norm=False)).net
+    assert not any(b.modulate.norm for stage in (*net.down, net.middle, *net.up) for b in stage)
+    block, x, emb = net.middle[1], noise(2, 6, 5, 4), noise(2, 8, seed=2)
+    scale, shift = (emb @ block.film.weight.T + block.film.bias)[:, :, None, None].split(6, dim=1)
+    inner = nn.functional.conv2d(x, block.first.weight, block.first.bias, padding=1) * (1 + scale) + shift
+    expected = x + nn.functional.conv2d(inner * inner.sigmoid(), block.second.weight, block.second.bias, padding=1)
+    torch.testing.assert_close(block(x, emb), expected)
 
 
 # Sizes, batches, locality
@@ -155,6 +169,7 @@ def test_rows_do_not_know_each_other(prior: NetworkPrior) -> None:
 RADII = {
     "one level": (UNetConfig(widths=(4,), blocks=(2,), embedding=8), 0.5),
     "tiny": (TINY, 0.5),
+    "no norm": (UNetConfig(widths=(4, 6, 8), blocks=(1, 1, 1), embedding=8, norm=False), 0.5),
     "patch 4": (UNetConfig(patch=4, widths=(4, 4), blocks=(1, 2), embedding=8), 0.5),
     "default depth": (UNetConfig(widths=(4, 4, 4, 4), embedding=8), 0.5),
 }

@@ -92,18 +92,18 @@ def test_a_folder_that_cannot_be_written(name: str, jobs: dict[str, Job], tmp_pa
 def test_a_picture_that_vanishes_costs_that_picture(
     jobs: dict[str, Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kintsugi.cli import folder
+    from kintsugi.cli import picture
 
     photos = tmp_path / "photos"
     shutil.copytree(jobs["restore"].words[1], photos)  # type: ignore[arg-type]
     words = ["restore", photos, "-o", tmp_path / "out", *jobs["restore"].words[4:]]
-    make = folder.make_model
+    make = picture.make_model
 
     def vanish(*given: object) -> object:
         (photos / "p1.png").unlink()
         return make(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(folder, "make_model", vanish)
+    monkeypatch.setattr(picture, "make_model", vanish)
     result = run(*words)
     assert result.exit_code == 1
     assert f"failed: p1.png: {photos / 'p1.png'}: no such file" in result.stderr

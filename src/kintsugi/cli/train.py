@@ -58,6 +58,9 @@ def train(
         int | None,
         typer.Option(help="Sounds instead of pictures, in frames of so many samples, as in 512.", min=2),
     ] = None,
+    norm: Annotated[
+        bool | None, typer.Option(help="Normalise the channels of each pixel inside a block, or not.")
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of activations that training drops.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", min=0)] = None,
     start_from: Annotated[
@@ -81,11 +84,13 @@ def train(
         "save_every": save_every, "validate_every": validate_every, "size": size, "orientations": orientations,
         "augment": augment, "objective": objective, "cooldown": cooldown,
     }  # fmt: skip
-    net = {
+    net: dict[str, Any] = {
         name: _integers(name, text, least)
         for name, text, least in (("widths", widths, 1), ("blocks", blocks, 1), ("attention", attention, 0))
         if text is not None
-    } | {name: value for name, value in (("size", size), ("dropout", dropout), ("frame", frame)) if value is not None}
+    }  # fmt: skip
+    others = {"size": size, "dropout": dropout, "frame": frame, "norm": norm}
+    net |= {name: value for name, value in others.items() if value is not None}
     config = _config({k: v for k, v in given.items() if v is not None}, net, settings or [])
     try:
         import accelerate  # noqa: F401

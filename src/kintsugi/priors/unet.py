@@ -6,9 +6,10 @@ each further level halves it again. A block is two full 3 x 3 convolutions with 
 their time in memory traffic (measured at 768 x 512 on 2 cores: 1.0 s against 0.4 s for 22 G multiply-adds). Two
 things differ from DRUNet, because a restoration library needs them:
 
-* every normalisation is over the channels of *one pixel*. Nothing in the network sees statistics of the whole image,
-  so a tile of a photograph is processed exactly as it would be inside the photograph, once the overlap covers the
-  receptive field (:meth:`UNet.receptive_radius`);
+* a normalisation, where there is one, is over the channels of *one pixel*. Nothing in the network sees statistics of
+  the whole image, so a tile of a photograph is processed exactly as it would be inside the photograph, once the overlap
+  covers the receptive field (:meth:`UNet.receptive_radius`). A denoiser of photographs is better and cheaper without
+  any (``norm``; ``docs/models.md``): how strong a detail is beside the noise is what it has to judge by;
 * each block is modulated by the noise level (FiLM: a scale and a shift from an embedding of ``log eta``).
 
 For pictures of one size whose parts depend on each other over all of it, as those of a face do, three things can be
@@ -49,7 +50,8 @@ class UNetConfig:
     attention: the levels, counted from 0 at the finest, whose blocks are followed by self-attention over all pixels;
     needs ``size``. dropout: the share of a block's inner activations that training drops. labels: how many numbers
     come with a picture beside the noise level. frame: the signals are sounds (channels, samples), of which the network
-    sees frames of so many samples.
+    sees frames of so many samples. norm: whether the inside of a block is brought to zero mean and unit variance over
+    the channels of each pixel.
     """
 
     channels: int = 3
@@ -62,6 +64,7 @@ class UNetConfig:
     dropout: float = 0.0
     labels: int = 0
     frame: int | None = None
+    norm: bool = True
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks) or not self.widths:
@@ -83,6 +86,8 @@ class UNetConfig:
             raise InvalidArgument("frame", self.frame, expected)
         if not 0 <= self.dropout < 1:
             raise InvalidArgument("dropout", self.dropout, "a share from 0 to below 1")
+        if not isinstance(self.norm, bool):  # of a file's header, where anything may stand
+            raise InvalidArgument("norm", self.norm, "True or False")
         if self.labels < 0:
             raise InvalidArgument("labels", self.labels, "an integer of at least 0")
 
@@ -118,13 +123,21 @@ class UNetConfig:
         return cls(**known)
 
 
-class PixelNorm(nn.Module):
-    """Zero mean, unit variance over the channels of each pixel of ``(B, C, H, W)``, then ``(1 + scale) x + shift``."""
+class Modulation(nn.Module):
+    """``(1 + scale) x + shift`` of ``x`` (B, C, H, W), with ``scale`` and ``shift`` (B, C).
+
+    norm: ``x`` is first brought to zero mean and unit variance over the channels of each pixel.
+    """
+
+    def __init__(self, norm: bool = True) -> None:
+        super().__init__()
+        self.norm = norm
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         last = x.permute(0, 2, 3, 1)
-        normed = F.layer_norm(last, last.shape[-1:])
-        return torch.addcmul(shift[:, None, None, :], normed, 1 + scale[:, None, None, :]).permute(0, 3, 1, 2)
+        if self.norm:
+            last = F.layer_norm(last, last.shape[-1:])
+        return torch.addcmul(shift[:, None, None, :], last, 1 + scale[:, None, None, :]).permute(0, 3, 1, 2)
 
 
 class Attention(nn.Module):
@@ -153,10 +166,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Residual block of two full 3x3 convolutions, with pixel norm and FiLM between them, and attention after them."""
 
-    def __init__(self, width: int, embedding: int, dropout: float = 0.0, attention: bool = False) -> None:
+    def __init__(
+        self, width: int, embedding: int, dropout: float = 0.0, attention: bool = False, norm: bool = True
+    ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.norm = PixelNorm()
+        self.modulate = Modulation(norm)
         self.film = nn.Linear(embedding, 2 * width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
@@ -173,7 +188,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         scale, shift = self.film(emb).chunk(2, dim=1)
-        inner = F.silu(self.norm(self.first(x), scale, shift))
+        inner = F.silu(self.modulate(self.first(x), scale, shift))
         if self.dropout:
             inner = F.dropout(inner, self.dropout, self.training)
         x = x + self.second(inner)
@@ -218,7 +233,7 @@ class UNet(nn.Module):
         seen, made = (config.channels,) * 2 if self.frames is None else (4 * config.channels + 2, 2 * config.channels)
 
         def stage(level: int) -> nn.ModuleList:
-            settings = widths[level], config.embedding, config.dropout, level in config.attention
+            settings = widths[level], config.embedding, config.dropout, level in config.attention, config.norm
             return nn.ModuleList(Block(*settings) for _ in range(blocks[level]))
 
         self.embed = NoiseEmbedding(config.embedding, config.labels)

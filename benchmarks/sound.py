@@ -9,8 +9,8 @@ line would be told: the noise, the gaps, the clip level, the response. SI-SDR in
 log-spectral distance in dB (lower) are means over files with the standard error of the mean; PESQ and STOI, where the
 packages are installed and find speech, are over the files whose names contain "voice".
 
-Baselines: gaps by least-squares autoregressive interpolation (Janssen, Veldhuis and Vries, 1986; order 32, three
-rounds) and by a cubic spline, as are clipped samples; noise by the Wiener gain and by spectral subtraction (Boll, 1979)
+Baselines: gaps by least-squares autoregressive interpolation (``kintsugi.sounds.prediction``, order 512) and by a cubic
+spline, as are clipped samples; noise by the Wiener gain and by spectral subtraction (Boll, 1979)
 of known white noise in frames of 512; bandwidth by polyphase resampling; rooms by Wiener deconvolution with the sound's
 average spectrum; hum by notch filters; few levels by nothing. A line is appended to the file as it is measured, so that
 an interrupted run goes on where it was.
@@ -32,7 +32,6 @@ import typer
 from common import table
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from scipy.linalg import solve_toeplitz, solveh_banded
 from scipy.signal import ShortTimeFFT, filtfilt, iirnotch
 from scipy.signal.windows import hann
 from torch import Tensor
@@ -43,8 +42,8 @@ from kintsugi.metrics.sound import PESQ, SISDR, STOI, LogSpectralDistance
 from kintsugi.samplers import make_sampler
 from kintsugi.sounds import Sound, find_sounds, read_sound, resample
 from kintsugi.sounds.defaults import sound_defaults
-from kintsugi.sounds.gaps import runs
 from kintsugi.sounds.hum import HARMONICS
+from kintsugi.sounds.prediction import predict_missing
 from kintsugi.sounds.restoring import restore_sound
 from kintsugi.sounds.simulating import simulate_sound
 from kintsugi.sounds.tasks import SoundSettings, prepare_sound
@@ -95,34 +94,20 @@ def tasks(x: Tensor) -> Iterator[tuple[str, str, SoundSettings, SoundSettings]]:
 # --- baselines --------------------------------------------------------------------------------------------------------
 
 
-def autoregressive(y: Array, settings: SoundSettings, order: int = 32, rounds: int = 3, context: int = 2048) -> Array:
-    """Each gap by the samples that make the prediction errors around it least, for coefficients of the sound there."""
-    assert settings.gaps is not None
-    out = y.copy()
-    for start, end in runs(settings.gaps):
-        first, last = max(start - context, 0), min(end + context, len(y))
-        for _ in range(rounds):
-            part = out[first:last] - out[first:last].mean()
-            correlation = np.correlate(part, part, "full")[len(part) - 1 :][: order + 1]
-            correlation[0] = correlation[0] * (1 + 1e-9) + 1e-12
-            a = np.concatenate(([1.0], -solve_toeplitz(correlation[:-1], correlation[1:])))
-            b = np.correlate(a, a, "full")[order:]  # of the prediction filter, by lag
-            size, known = end - start, out[max(start - order, 0) : end + order].copy()
-            inside = slice(min(order, start), min(order, start) + size)
-            known[inside] = 0
-            right = -np.convolve(known, np.concatenate((b[:0:-1], b)), "same")[inside]
-            bands = np.zeros((min(order, size - 1) + 1, size))
-            for lag in range(len(bands)):
-                bands[lag, : size - lag] = b[lag]
-            bands[0] += 1e-9 * b[0]
-            out[start:end] = solveh_banded(bands, right, lower=True)
-    return out
+def autoregressive(y: Array, settings: SoundSettings) -> Array:
+    """Missing or clipped samples by linear prediction; clipped ones lie beyond the level."""
+    lost = _lost(y, settings)
+    x, _ = predict_missing(y, lost, RATE)
+    return x if settings.level is None else np.where(lost, np.sign(y) * np.maximum(np.abs(x), np.abs(y)), y)
+
+
+def _lost(y: Array, settings: SoundSettings) -> NDArray[np.bool_]:
+    return settings.gaps.numpy() if settings.gaps is not None else np.abs(y) >= (settings.level or 1) * (1 - 1e-6)
 
 
 def spline(y: Array, settings: SoundSettings) -> Array:
     """Missing samples, or clipped ones, by a cubic spline through the others, near which it ends."""
-    level = settings.level
-    lost = settings.gaps.numpy() if settings.gaps is not None else np.abs(y) >= (level or 1) * (1 - 1e-6)
+    lost = _lost(y, settings)
     known = np.flatnonzero(~lost)
     out = y.copy()
     out[lost] = np.clip(CubicSpline(known, y[known])(np.flatnonzero(lost)), -1, 1)
@@ -176,7 +161,7 @@ BASELINES: dict[str, dict[str, Baseline]] = {
     "gap": {"autoregressive": autoregressive, "spline": spline},
     "denoise": {"Wiener": wiener, "spectral subtraction": subtraction},
     "bandwidth": {"polyphase": polyphase},
-    "declip": {"spline": spline},
+    "declip": {"autoregressive": autoregressive, "spline": spline},
     "dereverb": {"Wiener": deconvolution},
     "hum": {"notch filters": notches},
     "mulaw": {},
@@ -271,7 +256,7 @@ def runs_of(
 
     def restored(sampler: str, steps: int) -> Tensor:
         prepared = prepare_sound(task, degraded, given)
-        method = make_sampler(sampler, **sound_defaults(sampler, steps))
+        method = make_sampler(sampler, **sound_defaults(sampler, steps, task))
         x, _, _ = restore_sound(prepared, model, method, steps=steps)
         (out,), _ = prepared.finish(x[0])
         return out.samples

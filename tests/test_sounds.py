@@ -203,7 +203,7 @@ def test_a_sound_in_passages_is_that_in_one_piece(task: str) -> None:
     steady = {"temperature": 0.0, "steps": 8}
     whole = restored(task, sound, settings, **steady)
     pieces = restored(task, sound, settings, **steady, passage=0.8, overlap=0.15)
-    assert ratio(whole, x) > ratio(sound.samples, x) + 0.5
+    assert ratio(whole, x) > ratio(sound.samples, x) + (0.5 if task == "denoise" else 0.3)
     assert ratio(pieces, whole) > 35
     assert abs(ratio(pieces, x) - ratio(whole, x)) < 0.1
 

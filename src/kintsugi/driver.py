@@ -197,6 +197,8 @@ def _check_channels(prior: Prior, problem: Problem) -> None:
         images = prior.autoencoder.image_shape
         if shape != images:
             raise InvalidArgument("operator", tuple(shape), f"images of the prior's size, {images}")
+        if problem.guess is not None:
+            raise InvalidArgument("guess", tuple(problem.guess.shape), "none: a prior of latents begins with latents")
         return
     if prior.shape is None:
         return

@@ -30,12 +30,19 @@ class Problem:
         imaginary part). One grey level of an 8-bit picture is 2/255 in [-1, 1].
     model: noise that is not white and Gaussian (:mod:`kintsugi.likelihood`), instead of ``noise``. Samplers then
         see :meth:`whitened`.
+    guess: an estimate of ``x`` from elsewhere, ``in_shape`` or ``(B, *in_shape)``, from which samplers begin that
+        begin with an estimate, in place of ``A^+ y`` and the like (Chung, Sim and Ye, CVPR 2022); it is no
+        measurement. None: theirs.
+    guess_error: the standard deviation of its error, where that is known: at about this noise level a sampler begins
+        that chooses where to begin.
     """
 
     y: Tensor
     operator: Operator
     noise: float = 0.0
     model: NoiseModel | None = None
+    guess: Tensor | None = None
+    guess_error: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.operator, Operator):
@@ -73,6 +80,28 @@ class Problem:
                 raise InvalidArgument("noise", noise, "0 beside a noise model")
             if self.operator.out_complex:
                 raise InvalidArgument("model", type(self.model).__name__, "None: complex readings are no counts")
+        if self.guess is not None:
+            object.__setattr__(self, "guess", self._checked_guess(self.guess))
+        error = self.guess_error
+        if error is not None and (self.guess is None or not (isinstance(error, float | int) and 0 < error < math.inf)):
+            raise InvalidArgument("guess_error", error, "a positive standard deviation, beside a guess")
+
+    def _checked_guess(self, guess: Tensor) -> Tensor:
+        """``guess`` as (B, *in_shape)."""
+        shape = tuple(self.operator.in_shape)
+        if not isinstance(guess, Tensor):
+            raise InvalidArgument("guess", type(guess).__name__, "a tensor or None")
+        check_plain("guess", guess)
+        complex_ = self.operator.in_complex
+        if not (guess.is_complex() if complex_ else guess.is_floating_point()):
+            raise InvalidArgument("guess", guess.dtype, f"{'complex' if complex_ else 'floating point'} numbers")
+        rows = guess[None] if tuple(guess.shape) == shape else guess
+        if tuple(rows.shape) != (len(self.batch), *shape):
+            expected = f"a signal for each measurement, {(len(self.batch), *shape)}"
+            raise InvalidArgument("guess", tuple(guess.shape), expected)
+        if not bool(torch.isfinite(rows).all()):
+            raise InvalidArgument("guess", "NaN or infinite values", "finite values")
+        return rows
 
     @property
     def batch(self) -> Tensor:
@@ -85,7 +114,8 @@ class Problem:
 
     def select(self, rows: Sequence[int]) -> Problem:
         """These rows of the batch, in this order, each with its own operator where there are several."""
-        return replace(self, y=self.batch[list(rows)], operator=self.operator.select(rows))
+        guess = None if self.guess is None else self.guess[list(rows)]
+        return replace(self, y=self.batch[list(rows)], operator=self.operator.select(rows), guess=guess)
 
     def in_single(self) -> Problem:
         """The same problem with a measurement of half precision in single: Fourier transforms and solvers need it."""
@@ -95,7 +125,10 @@ class Problem:
     def on_real(self) -> Problem:
         """The same problem with complex numbers as twice as many real channels (``operators/realview.py``)."""
         operator = real_view(self.operator)
-        return self if operator is self.operator else replace(self, y=to_real(self.batch), operator=operator)
+        if operator is self.operator:
+            return self
+        guess = None if self.guess is None else to_real(self.guess)
+        return replace(self, y=to_real(self.batch), operator=operator, guess=guess)
 
     def whitened(self) -> Problem:
         """A problem with white Gaussian noise that stands for one with a noise model; see :mod:`kintsugi.likelihood`.
@@ -110,12 +143,13 @@ class Problem:
         y = self.batch
         variance = self.model.variance(estimated_mean(y.double(), self.model))
         if isinstance(self.operator, LinearOperator) and self.operator.scalar is not None:
-            return Problem(y, self.operator, float(variance.mean().sqrt()))
+            return replace(self, y=y, noise=float(variance.mean().sqrt()), model=None)
         typical = self.model.typical_variance
         weights = (typical / variance).sqrt()
         masks = [Mask(row, self.operator.out_shape) for row in weights]
         weigh = masks[0] if len(masks) == 1 else per_row(masks)  # one measurement may have many samples
-        return Problem((weights * y).to(y), weigh @ self.operator, typical**0.5)
+        whitened = (weights * y).to(y)
+        return replace(self, y=whitened, operator=weigh @ self.operator, noise=typical**0.5, model=None)
 
     @classmethod
     def simulate(

@@ -138,7 +138,7 @@ def read_response(text: str, rate: int) -> torch.Tensor:
 
 def make_method(recipe: Recipe) -> Sampler:
     """The sampler, with the settings for sounds where the recipe says nothing."""
-    return make_any_method(recipe, sound_defaults(recipe.sampler, recipe.steps))
+    return make_any_method(recipe, sound_defaults(recipe.sampler, recipe.steps, recipe.task))
 
 
 def make_models(recipe: Recipe, prior: str | Path | None = None) -> list[Prior]:

@@ -84,12 +84,14 @@ def check_type(name: str, value: object, kind: type | tuple[type, ...], expected
 def start_at(prior: Prior, problem: Problem, start: Start, eta: float, noise: RowNoise) -> Tensor:
     """``z`` at the first noise level: an estimate of x_0 plus ``eta`` times white noise, (B, *in_shape).
 
-    ``pinv``: ``A^+ y``, and nothing where the operator has no pseudo-inverse. ``zero``: nothing. ``gaussian``: the
-    posterior mean under the prior's data spectrum.
+    ``zero``: nothing. ``pinv``: ``A^+ y``, and nothing where the operator has no pseudo-inverse. ``gaussian``: the
+    posterior mean under the prior's data spectrum. A guess of the problem takes the place of the last two.
     """
     operator = problem.operator
     y = problem.y
     white = noise.normal(operator.in_shape, y)
+    if problem.guess is not None and start in ("pinv", "gaussian"):
+        return problem.guess.to(white) + eta * white
     if start == "zero" or (start == "pinv" and not operator.has_pinv):
         return eta * white
     if start == "pinv":

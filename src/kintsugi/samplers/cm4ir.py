@@ -76,7 +76,7 @@ class CM4IR(Sampler):
         schedule = self.schedule or Schedule(start="gaussian", grid=geometric_levels(steps, 0.5, self._last(problem)))
         levels = schedule.levels(prior, steps)
         first, told = schedule.scale * levels[0], [(1 + self.delta) * level for level in levels]
-        if schedule.start == "gaussian":
+        if schedule.start == "gaussian" and problem.guess is None:
             z = gaussian_estimate(prior, problem, _START_ACCURACY)
             z = z + first * noise.normal_like(z)
         else:

@@ -11,7 +11,8 @@ The guidance is ``guidance/spectral.py``: one forward a level and no VJP. The so
 * texture 1: the second-order ODE from a higher level, whose samples have the spread, and so the texture, of the truth.
 
 The run starts from the posterior mean under the model's data spectrum (a Wiener estimate, in which every measured
-sample informs its neighbours), so that five levels from about the size of its error suffice.
+sample informs its neighbours), so that five levels from about the size of its error suffice; or from the problem's
+guess and from the level of that one's error.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Kintsugi(Sampler):
     texture: 0 the likeliest image, 1 a sample with the texture of the real thing. eta: the first noise level. end:
     the last noise level before 0. temperature: how much of the noise that the denoiser expects is drawn at texture 0.
     confidence: what the variance of the measurement's noise is divided by, at texture 0, at all levels but the last.
-    None for what was tuned for the noise and the number of steps. guidance: how accurately its systems are solved.
+    None for what was tuned for the noise and the number of steps; ``eta`` for the error of the problem's guess, if it
+    has one. guidance: how accurately its systems are solved.
 
     Paper: this library, docs/mathematics.md.
     Cost: 1 forward a step, no VJP.
@@ -91,11 +93,13 @@ class Kintsugi(Sampler):
 
     def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
         tuned = tempered_defaults(problem, steps)
+        end = self.end or tuned.end
+        nearest = tuned.eta if problem.guess_error is None else max(problem.guess_error, 2 * end)
         return {
             "texture": self.texture,
             "temperature": tuned.temperature if self.temperature is None else self.temperature,
-            "eta": self.eta or tuned.eta + (2 - tuned.eta) * self.texture,
-            "end": self.end or tuned.end,
+            "eta": self.eta or nearest + (2 - nearest) * self.texture,
+            "end": end,
             "confidence": self.confidence or tuned.confidence,
         }
 

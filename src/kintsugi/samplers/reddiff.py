@@ -119,11 +119,12 @@ class REDdiff(Sampler):
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         operator = problem.operator
-        from_pinv = self.start == "pinv" and operator.has_pinv
-        schedule = self.schedule or Schedule(eta=2.0 if from_pinv else None, end=None, grid="time")
+        informed = self.start == "pinv" and (operator.has_pinv or problem.guess is not None)
+        schedule = self.schedule or Schedule(eta=2.0 if informed else None, end=None, grid="time")
         levels = torch.tensor(schedule.levels(prior, steps)[:-1], dtype=torch.float64)
-        if from_pinv:
-            mu = operator.pinv(problem.y).clone(memory_format=torch.contiguous_format)
+        if informed:
+            mu = operator.pinv(problem.y) if problem.guess is None else problem.guess.to(problem.y)
+            mu = mu.clone(memory_format=torch.contiguous_format)
         else:
             scale = 0.0 if self.start == "zero" else prior.data_variance**0.5
             mu = scale * noise.normal(operator.in_shape, problem.y)

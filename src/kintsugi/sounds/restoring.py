@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from torch import Tensor
 from ..driver import restore
 from ..errors import InvalidArgument
 from ..priors import AtRate, Prior, Together
+from ..problem import Problem
 from ..restoration import Cost
 from ..samplers import Sampler, make_sampler
 from .defaults import sound_defaults
 from .passages import around, cut, join
+from .prediction import predict_missing
 from .reading import Sound
+from .resampling import resample
 from .tasks import PreparedSound
 
 MODEL_RATE = 16_000  # Hz: of a model that does not say its own
@@ -58,7 +62,7 @@ def restore_sound(
     Errors: :class:`InvalidArgument` before any network runs.
     """
     if isinstance(sampler, str):
-        sampler, settings = make_sampler(sampler, **{**sound_defaults(sampler, steps), **settings}), {}
+        sampler, settings = make_sampler(sampler, **{**sound_defaults(sampler, steps, prepared.task), **settings}), {}
     parts = [models] if isinstance(models, Prior) else list(models)
     if len(parts) != prepared.entry.sources:
         expected = f"{prepared.entry.sources} for the task {prepared.task!r}: a model of each source"
@@ -82,11 +86,14 @@ def restore_sound(
     total, done_before = len(channels) * sum(map(len, parts_of)), 0
     cost, outs = Cost(0, 0, 0), []
     for channel in channels:
+        guess = predicted(prepared, channel)
         line = y[channel].expand(samples, prepared.entry.sources, -1).repeat_interleave(factor, -1)
         for (first, last), where in zip(regions, parts_of, strict=True):
             pieces = []
             for start, end in where:
                 problem = prepared.problem(channel, start, end, rate)
+                if guess is not None:
+                    problem = _guessed(problem, guess[0][start:end], guess[1][start:end], k)
                 above = spectrum_above(prepared, channel, start, end) if k == 1 else _silent
                 result = restore(
                     problem.with_rows(problem.y.to(device)), _at_rate(parts, k * own, above), sampler, steps=steps,
@@ -120,6 +127,27 @@ def _at_rate(models: Sequence[Prior], rate: int, above: Callable[[Tensor], Tenso
     """The prior of all sources at ``rate`` hertz."""
     seen = [m if model_rate(m) == rate else AtRate(m, rate / model_rate(m), above) for m in models]
     return seen[0] if len(seen) == 1 else Together(seen)
+
+
+def predicted(prepared: PreparedSound, channel: int) -> tuple[Tensor, Tensor] | None:
+    """A channel (T,) whose gaps linear prediction has filled, and its error; None of problems without gaps, or with
+    noise.
+    """
+    missing = prepared.known.missing
+    if missing is None or prepared.lost is None:
+        return None
+    y = prepared.y[channel]
+    found = predict_missing(y.double().cpu().numpy(), missing.cpu().numpy(), prepared.sound.rate)
+    x, error = (torch.from_numpy(values).to(y) for values in found)
+    return x, error
+
+
+def _guessed(problem: Problem, x: Tensor, error: Tensor, k: int) -> Problem:
+    """``problem`` with the guess ``x`` (T,), at k times its rate; a signal may be larger than what is seen of it."""
+    guess, lost = resample(x[None], 1, k)[None], error[error > 0]
+    if tuple(guess.shape[1:]) != tuple(problem.operator.in_shape):
+        guess = problem.operator.extend(guess)
+    return replace(problem, guess=guess, guess_error=float(lost.square().mean().sqrt()) if lost.numel() else None)
 
 
 def spectrum_above(prepared: PreparedSound, channel: int, start: int, end: int) -> Callable[[Tensor], Tensor]:

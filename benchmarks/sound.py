@@ -7,7 +7,8 @@ Each sound of FOLDER is made mono, brought to a peak of 0.9 and cut to ``--secon
 degradations are those of ``kintsugi degrade`` with fixed seeds. Methods see the degraded sound and what the command
 line would be told: the noise, the gaps, the clip level, the response. SI-SDR in dB (higher is better) and the
 log-spectral distance in dB (lower) are means over files with the standard error of the mean; PESQ and STOI, where the
-packages are installed and find speech, are over the files whose names contain "voice".
+packages are installed and find speech, are over the files whose names contain "voice". Rooms are judged from the
+length of their response on: before that Wiener's filter knows that silence preceded the recording, and others do not.
 
 Baselines: gaps by least-squares autoregressive interpolation (``kintsugi.sounds.prediction``, order 512) and by a cubic
 spline, as are clipped samples; noise by the Wiener gain and by spectral subtraction (Boll, 1979)
@@ -236,7 +237,8 @@ def main(
                         record: dict[str, Any] = dict(
                             zip(("task", "method", "steps", "file", "model", "seconds"), key, strict=True)
                         )
-                        record |= scores(x, truth, "voice" in path.name)
+                        heard = 0 if given.response is None else len(given.response)
+                        record |= scores(x[:, heard:], truth[:, heard:], "voice" in path.name)
                         record["took"] = round(time.perf_counter() - began, 3)
                         records.append(record)
                         log.write(json.dumps(record) + "\n")

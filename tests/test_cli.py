@@ -413,6 +413,33 @@ def test_train_a_flow_of_whole_pictures(photo: Path, tmp_path: Path) -> None:
     assert (told["augment"], told["orientations"], told["cooldown"], told["angle"]) == (0.5, "mirrored", 0, 3.0)
 
 
+def test_train_begins_with_the_network_of_a_model(photo: Path, tmp_path: Path) -> None:
+    """Whatever its depth, norm, size and data variance; options change them."""
+    pytest.importorskip("accelerate")
+    short = ["--steps", 1, "--batch", 1, "--crop", 16, "--set", "validation_levels=(0.1,)", "--lr", 1e-12]
+    net = UNet(UNetConfig(widths=(4, 6), blocks=(2, 3), embedding=8))
+    torch.nn.init.normal_(net.head.weight)
+    save_model(NetworkPrior(net, data_variance=0.1), tmp_path / "known.safetensors")
+    done("train", tmp_path, "-o", tmp_path / "a", *short, "--start-from", tmp_path / "known.safetensors")
+    begun = load_prior(tmp_path / "a" / "model.safetensors")
+    assert isinstance(begun, NetworkPrior)
+    assert (begun.net.config, begun.data_variance) == (net.config, 0.1)
+    torch.testing.assert_close(begun.net.head.weight, net.head.weight, rtol=1e-3, atol=1e-3)
+    words = [*short, "--start-from", tmp_path / "known.safetensors", "--blocks", "3,3"]
+    done("train", tmp_path, "-o", tmp_path / "b", *words)
+    deeper = load_prior(tmp_path / "b" / "model.safetensors")
+    assert isinstance(deeper, NetworkPrior)
+    assert (deeper.net.config.widths, deeper.net.config.blocks) == ((4, 6), (3, 3))
+    save_model(
+        NetworkPrior(UNet(UNetConfig(widths=(4, 6), blocks=(1, 1), size=16, attention=(1,)))),
+        tmp_path / "w.safetensors",
+    )
+    done("train", tmp_path, "-o", tmp_path / "c", *short, "--start-from", tmp_path / "w.safetensors")
+    whole = load_prior(tmp_path / "c" / "model.safetensors")
+    assert isinstance(whole, NetworkPrior)
+    assert (whole.net.config.size, whole.net.config.attention, whole.net.config.norm) == (16, (1,), True)
+
+
 def test_train_mistakes(photo: Path, tmp_path: Path) -> None:
     words = ("train", tmp_path, "-o", tmp_path / "run")
     assert "error: crop: " in refused(*words, "--crop", 17)

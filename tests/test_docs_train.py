@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kintsugi.cli import app
+from kintsugi.priors.network import load_model
 from kintsugi.training import loop
 from kintsugi.training.config import TrainConfig
 
@@ -42,6 +44,7 @@ def test_commands_are_understood(pictures: Path, tmp_path: Path, monkeypatch: py
     assert plain == (TrainConfig(), None)
     assert Path(crops[1]).name == "photo.safetensors"
     assert (crops[0].steps, crops[0].lr, crops[0].size) == (5000, 2e-4, None)
+    assert replace(crops[0].net, channels=3) == load_model(crops[1]).net.config
     config = whole[0]
     assert (config.size, config.net.attention, config.net.dropout) == (64, (2,), 0.1)
     assert (config.augment, config.turns, config.focus) == (0.3, "mirrored", (0.1, 3))

@@ -321,6 +321,21 @@ def test_a_truncated_checkpoint_or_one_without_a_step(
         train(pictures, tmp_path, TINY)
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_a_checkpoint_of_a_network_with_other_norms_is_refused(
+    said: bool, straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
+) -> None:
+    """Its weights would fit. The first checkpoints did not say, and their networks had the norm."""
+    parts = torch.load(straight[1] / "checkpoint.pt", weights_only=True)
+    assert parts["net"]["norm"]
+    if not said:
+        del parts["net"]
+    torch.save(parts, tmp_path / "checkpoint.pt")
+    with pytest.raises(InvalidFile, match="the run's network has norm True, and not False"):
+        train(pictures, tmp_path, replace(TINY, net=replace(TINY.net, norm=False)))
+    assert train(pictures, tmp_path, TINY).card["step"] == TINY.steps
+
+
 def test_a_checkpoint_of_another_network_is_refused_in_one_line(
     straight: tuple[NetworkPrior, Path], pictures: Path, tmp_path: Path
 ) -> None:

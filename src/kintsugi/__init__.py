@@ -63,11 +63,13 @@ def __dir__() -> list[str]:
 
 
 def data_path(name: str) -> Path:
-    """The file of a bundled example, by its name with or without the extension of a picture."""
+    """The file of a bundled example, by its name with or without the extension of a picture or sound.
+
+    Errors: :class:`InvalidArgument` for ``example``, which lists all that there are.
+    """
     folder = Path(str(resources.files(__name__) / "data"))
     files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
-    names = (name, f"{name}.png", f"{name}.jpg")
-    for candidate in names:
+    for candidate in (name, f"{name}.png", f"{name}.jpg", f"{name}.flac"):
         if candidate in files:
             return files[candidate]
     raise InvalidArgument("example", name, f"one of {', '.join(files) or 'none'}")

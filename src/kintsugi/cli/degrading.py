@@ -25,12 +25,13 @@ def degrade_sound(
         raise InvalidArgument("mask", "none or several of them", "one of --mask and --missing SHARE")
     gaps_file = (mask_out or output.with_name(f"{output.stem}-gaps.txt")) if makes else None
     outputs = [output] if gaps_file is None else [output, gaps_file]
-    options.refuse_overwriting([source, recipe.mask, recipe.kernel, second], outputs)
+    added = None if second is None else options.input_path(second)
+    options.refuse_overwriting([source, recipe.mask, recipe.kernel, added], outputs)
     sound = read_sound(source)
     words = sound_settings(recipe, sound)
     if makes and missing is not None:
         words = replace(words, gaps=random_gaps(sound.samples.shape[-1], sound.rate, missing, recipe.seed + 1_000_003))
-    degraded = simulate_sound(recipe.task, sound, words, recipe.seed, None if second is None else read_sound(second))
+    degraded = simulate_sound(recipe.task, sound, words, recipe.seed, None if added is None else read_sound(added))
     if gaps_file is not None and words.gaps is not None:
         with atomic_path(gaps_file) as temporary:
             temporary.write_text(gaps_text(words.gaps, sound.rate), encoding="utf-8")

@@ -140,11 +140,11 @@ def info(
     if file.endswith(models) or (file in available_priors() and not Path(file).exists()):
         prior = load_prior(file)
         kind, rows = "model", _model_rows(prior) if isinstance(prior, NetworkPrior) else _foreign_rows(prior)
-    elif Path(file).suffix.lower() in SUFFIXES:
-        kind, rows = "sound", _sound_rows(Path(file))
     else:
-        file = str(options.input_path(file))
-        kind, rows = "picture", _picture_rows(Path(file))
+        path = options.input_path(file)
+        file = str(path)
+        sound = path.suffix.lower() in SUFFIXES
+        kind, rows = ("sound", _sound_rows(path)) if sound else ("picture", _picture_rows(path))
     if json:
         notes = [text for key, text in rows if key == "note"]
         emit({"kind": kind, "file": file, **{key: text for key, text in rows if key != "note"}, "notes": notes})

@@ -26,7 +26,7 @@ TaskName = Literal[
 BoundaryName = Literal["unknown", "circular"]
 
 Input = Annotated[
-    str, typer.Argument(metavar="IN", help="A picture: a file, or example:NAME for a bundled one; or a sound.")
+    str, typer.Argument(metavar="IN", help="A picture or sound: a file, or example:NAME for a bundled one.")
 ]
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="The file to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False)

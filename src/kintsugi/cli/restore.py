@@ -20,7 +20,7 @@ def restore(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="IN", help="A picture: a file, or example:NAME for a bundled one; a sound; or a folder of either."
+            metavar="IN", help="A picture or sound: a file, or example:NAME for a bundled one; or a folder of either."
         ),
     ],
     output: Annotated[
@@ -138,7 +138,8 @@ def restore(
     from .crafts import craft_of
     from .progress import step_bar
 
-    craft = craft_of(Path(source), task)
+    path = options.input_path(source)
+    craft = craft_of(path, task)
     recipe = picture.Recipe(
         task=task, mask=mask, factor=craft.factor if factor is None else factor, kernel=kernel, noise=noise,
         boundary=boundary, quality=quality, bits=bits, gain=gain, fade=fade, sampler=sampler, preset=preset,
@@ -149,14 +150,14 @@ def restore(
         keep_surface=keep_surface, level=level, frequency=frequency, second_prior=second_prior,
     )  # fmt: skip
     cluster = options.cluster(engine, workers, address, cpus, gpus, device)
-    if Path(source).is_dir():
+    if path.is_dir():
         from .folder import Wanted, restore_folder
 
         single = (("show", show), ("uncertainty", uncertainty), ("invented", invented), ("calibrated", calibrated))
         for name, asked in single:
             if asked:
                 raise InvalidArgument(name, source, "a single picture")
-        wanted = Wanted(Path(source), output, recipe, suffix, device, workers or 1, cluster)
+        wanted = Wanted(path, output, recipe, suffix, device, workers or 1, cluster)
         with messages_aside(json):
             failed = restore_folder(wanted, as_worker)
         if json:
@@ -172,7 +173,7 @@ def restore(
     # Everything that can be wrong is found before the network is read.
     target = picture.find_device(device)
     with wall(max_memory, target):
-        ready = craft.make_ready(options.input_path(source), output, recipe)
+        ready = craft.make_ready(path, output, recipe)
         method = craft.make_method(recipe)
         options.say(*ready.notes)
         model = craft.make_model(recipe)

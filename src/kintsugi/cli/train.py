@@ -6,13 +6,16 @@ import json
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..errors import InvalidArgument, InvalidFile
 from . import options
 from .app import app
+
+if TYPE_CHECKING:
+    from ..priors.network import NetworkPrior
 
 
 @app.command()
@@ -59,7 +62,8 @@ def train(
         typer.Option(help="Sounds instead of pictures, in frames of so many samples, as in 512.", min=2),
     ] = None,
     norm: Annotated[
-        bool | None, typer.Option(help="Normalise the channels of each pixel inside a block, or not.")
+        bool | None,
+        typer.Option(help="Normalise the channels of each pixel inside a block; by default not for crops of pictures."),
     ] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of activations that training drops.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.", min=0)] = None,
@@ -76,8 +80,12 @@ def train(
     same number of channels. With --frame it is sounds (WAV, FLAC, OGG, MP3), made mono and resampled to 16 kHz.
 
     A run whose output folder holds a checkpoint continues from it, at the exact step. Options that are not given have
-    the defaults of TrainConfig. Ctrl-C finishes the step, saves and stops.
+    the defaults of TrainConfig, and those of the network what the model of --start-from has. Ctrl-C finishes the step,
+    saves and stops.
     """
+    from ..priors.embedded import prior_path
+    from ..priors.network import load_model
+
     given = {
         "steps": steps, "batch": batch, "crop": crop, "lr": lr, "warmup": warmup, "ema": ema, "seed": seed,
         "oversample": oversample, "min_scale": min_scale, "mixed_precision": mixed_precision,
@@ -89,14 +97,20 @@ def train(
         for name, text, least in (("widths", widths, 1), ("blocks", blocks, 1), ("attention", attention, 0))
         if text is not None
     }  # fmt: skip
-    others = {"size": size, "dropout": dropout, "frame": frame, "norm": norm}
+    others = {"dropout": dropout, "frame": frame, "norm": norm}
     net |= {name: value for name, value in others.items() if value is not None}
-    config = _config({k: v for k, v in given.items() if v is not None}, net, settings or [])
+    asked = {name: value for name, value in given.items() if value is not None}
+    begin = None if start_from is None else load_model(prior_path(start_from))
+    if begin is not None:
+        asked, net = _like(begin) | asked, _network_like(begin) | net
+    if "size" in asked:
+        net["size"] = asked["size"]
+    net.setdefault("norm", "frame" in net or "size" in net)  # photographs do without it; of others we do not know
+    config = _config(asked, net, settings or [])
     try:
         import accelerate  # noqa: F401
     except ImportError as error:
         raise InvalidArgument("train", "no accelerate", "pip install 'kintsugi-diffusion[train]'") from error
-    from ..priors import prior_path
     from ..training.loop import train as run
 
     if output.exists() and not output.is_dir():
@@ -159,6 +173,20 @@ def _is_record(value: Any) -> bool:
     numbers = [value.get("step"), value.get("loss", 0.0), *value.get("validation", {}).values()]
     right = (isinstance(n, int | float) and not isinstance(n, bool) and not 1e300 < abs(n) < math.inf for n in numbers)
     return all(right) and abs(numbers[0]) < math.inf
+
+
+def _like(model: NetworkPrior) -> dict[str, Any]:
+    """What a run that begins with ``model`` has to have in common with it, beside the network."""
+    size = model.net.config.size
+    return {"data_variance": model.data_variance} | ({} if size is None else {"size": size})
+
+
+def _network_like(model: NetworkPrior) -> dict[str, Any]:
+    """The network of ``model``, without what the pictures and their augmentation decide."""
+    known = model.net.config
+    names = ("patch", "widths", "blocks", "embedding", "attention", "norm", "dropout")
+    net = {name: getattr(known, name) for name in names}
+    return net if known.frame is None else net | {"frame": known.frame}
 
 
 def _config(given: dict[str, Any], net: dict[str, Any], pairs: list[str]) -> Any:

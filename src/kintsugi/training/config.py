@@ -45,6 +45,8 @@ class TrainConfig:
     ema: the decay of the moving average of the weights, in the long run; the average of n steps looks back no further
     than about n / 9.
 
+    net: the network; by default one without the norm, which is what photographs are denoised best by.
+
     cooldown: the steps at the end in which the learning rate falls, as a cosine, to a hundredth; before them it is
     constant. None: all of them. May be changed on resuming, as ``steps`` may.
     """
@@ -86,7 +88,7 @@ class TrainConfig:
     save_every: int = 500
     validate_every: int = 2500
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    net: UNetConfig = field(default_factory=UNetConfig)
+    net: UNetConfig = field(default_factory=lambda: UNetConfig(norm=False))
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "crop", "save_every", "validate_every", "validation_crops"):

@@ -85,7 +85,7 @@ def train(
     average = torch.optim.swa_utils.AveragedModel(
         net, device=accelerator.device, multi_avg_fn=partial(move_average, config.ema)
     )
-    state = State(loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
+    state = State(config.net, loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
     start = state.load()
     model, optimizer = accelerator.prepare(loss, optimizer)
     state.optimizer = optimizer

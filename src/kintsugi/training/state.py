@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 
 from ..errors import InvalidFile
 from ..files import atomic_path, remove_half_written
+from ..priors.unet import UNetConfig
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -20,7 +21,10 @@ Report = Callable[[dict[str, Any]], None]
 class State:
     """What a checkpoint holds; ``running`` is the sum of the losses since the last line of the log, and how many."""
 
-    def __init__(self, loss: torch.nn.Module, average: Any, optimizer: Any, scaler: Any, path: Path) -> None:
+    def __init__(
+        self, net: UNetConfig, loss: torch.nn.Module, average: Any, optimizer: Any, scaler: Any, path: Path
+    ) -> None:
+        self.net = net
         self.loss, self.average, self.optimizer, self.scaler, self.path = loss, average, optimizer, scaler, path
         self.running = 0.0, 0
 
@@ -28,6 +32,7 @@ class State:
         """Write everything that step ``step`` and later ones depend on."""
         parts = {
             "step": step,
+            "net": self.net.to_dict(),
             "running": self.running,
             "loss": self.loss.state_dict(),
             "average": self.average.state_dict(),
@@ -52,6 +57,7 @@ class State:
             return 0
         try:
             parts = torch.load(self.path, map_location="cpu", weights_only=True)
+            self._check_network(parts.get("net") or {})
             self.loss.load_state_dict(parts["loss"])
             self.average.load_state_dict(parts["average"])
             self.optimizer.load_state_dict(parts["optimizer"])
@@ -61,6 +67,15 @@ class State:
             return int(parts["step"])
         except Exception as error:
             raise InvalidFile(self.path, f"cannot be resumed with these settings ({one_line(error)})") from error
+
+    def _check_network(self, written: Mapping[str, Any]) -> None:
+        """Weights fit some other networks as well as their own. The first checkpoints, of networks with a norm, say
+        nothing of it.
+        """
+        asked = self.net.to_dict()
+        for name, value in ({"norm": True} | dict(written)).items():
+            if name != "dropout" and asked[name] != value:
+                raise ValueError(f"the run's network has {name} {value}, and not {asked[name]}")
 
 
 def one_line(error: Exception, limit: int = 200) -> str:

@@ -5,7 +5,7 @@
     POST   /mend/jobs/ID/stop       stops it
     POST   /mend/jobs/ID/leave      stops it, and removes its files
     GET    /mend/jobs/ID/NAME       a file of it; ``?save=1`` to download it under its own name
-    GET    /mend/examples/NAME      an example and its mask
+    GET    /mend/examples/NAME      the file of an example, or its mask
     GET    /mend/static/NAME        what the page is made of
 
 A client is a cookie that the server drew. It sees its own restorations only: any other is not found. Errors are
@@ -19,7 +19,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,15 @@ from ..errors import InvalidArgument, KintsugiError
 from ..sounds.reading import SUFFIXES
 from .asked import Asked, Craft
 from .door import COOKIE
+from .examples import EXAMPLES, Example
 from .limits import Limits
 from .words import file_name, plain
 from .workshop import Full, Job, Workshop, status
 
-# Example: its mask, and what is wrong with it.
-EXAMPLES: Mapping[str, tuple[str | None, str]] = {
-    "lighthouse": (None, "small"),
-    "parrots": ("parrots-mask", "holes"),
-}
 STATIC = Path(__file__).parent / "static"
 KINDS = {
     ".js": "text/javascript", ".css": "text/css", ".png": "image/png", ".webp": "image/webp", ".wav": "audio/wav",
+    ".flac": "audio/flac",
 }  # fmt: skip
 
 
@@ -56,7 +53,12 @@ class Service:
     workshop: Workshop
     limits: Limits
     priors: Mapping[str, Craft]
-    examples: Mapping[str, tuple[str | None, str]] = field(default_factory=lambda: dict(EXAMPLES))
+
+    @property
+    def examples(self) -> dict[str, Example]:
+        """Those that there is a model for."""
+        crafts = set(self.priors.values())
+        return {name: each for name, each in EXAMPLES.items() if each.craft in crafts}
 
     def routes(self) -> list[Route]:
         """The routes, for starlette."""
@@ -87,7 +89,7 @@ class Service:
     async def _receive(self, client: str, asked: Asked, form: FormData) -> Job:
         """A job with the files of the form in a folder of its own."""
         upload, example, mask = form.get("input"), form.get("example"), form.get("mask")
-        offered = self.examples if asked.craft == "pictures" else {}
+        offered = {name for name, each in self.examples.items() if each.craft == asked.craft}
         if not isinstance(upload, UploadFile) and example not in offered:
             raise InvalidArgument("input", "none", "a file, or an example of this page")
         folder = self.workshop.new_folder()
@@ -133,11 +135,10 @@ class Service:
         return FileResponse(path, media_type=KINDS.get(path.suffix), filename=saved)
 
     async def example(self, request: Request) -> Response:
-        name = request.path_params["name"].removesuffix(".png")
-        known = {*self.examples, *(mask for mask, _ in self.examples.values() if mask)}
-        if name not in known:
+        name = request.path_params["name"]
+        if not name or not any(name in (each.file, each.mask) for each in self.examples.values()):
             raise KeyError(name)
-        return FileResponse(data_path(name), media_type="image/png")
+        return FileResponse(data_path(name), media_type=KINDS[Path(name).suffix])
 
     async def static(self, request: Request) -> Response:
         path = STATIC / request.path_params["name"]

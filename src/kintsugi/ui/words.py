@@ -51,6 +51,12 @@ def beside(name: str, word: str, suffix: str = ".png") -> str:
     return f"{re.sub(r'[.][^.]*$', '', stem)}-{word}{suffix}"
 
 
+def file_in_python(name: str, data_path: str) -> str:
+    """The file ``name`` in a program; of an example it is found by ``data_path``."""
+    example = name.removeprefix("example:")
+    return repr(name) if example == name else f"{data_path}({example!r})"
+
+
 def command(recipe: Recipe, name: str, suffix: str = ".png") -> str:
     """The command line for the file ``name``; the mask of a picture lies beside it. ``suffix``: of the result."""
     from ..cli.crafts import craft_of
@@ -90,8 +96,6 @@ def python(recipe: Recipe, name: str) -> str:
     drawn = [f"steps={recipe.steps}", f"samples={recipe.samples}", f"seed={recipe.seed}"]
     if recipe.texture is not None:
         drawn.append(f"texture={recipe.texture}")
-    example = name.startswith("example:")
-    source = f"kintsugi.data_path({name.removeprefix('example:')!r})" if example else repr(name)
     kernel = [f"from kintsugi.operators import {_kernel(recipe.kernel).split('(')[0]}"] if recipe.kernel else []
     out = beside(name, "restored")
     tail = [f"write_picture(prepared.finish(result.samples[0, 0]), {out!r})"]
@@ -105,7 +109,7 @@ def python(recipe: Recipe, name: str) -> str:
             *kernel,
             "from kintsugi.tasks import Settings, prepare",
             "",
-            f"source = {source}",
+            f"source = {file_in_python(name, 'kintsugi.data_path')}",
             "picture = read_picture(source)",
             f"prepared = prepare({recipe.task!r}, picture, Settings({', '.join(settings)}))",
             f"result = kintsugi.restore(prepared.problem, {recipe.prior!r}, {', '.join(drawn)})",
@@ -142,14 +146,14 @@ def sound_python(recipe: Recipe, name: str) -> str:
         tail.append("    " + write.format(f'f"{each}"'))
     return "\n".join(
         [
-            "from kintsugi import load_prior",
+            f"from kintsugi import {'data_path, ' if name.startswith('example:') else ''}load_prior",
             "from kintsugi.sounds import read_sound, write_sound",
             *(["from kintsugi.sounds.gaps import read_gaps"] if recipe.mask is not None else []),
             "from kintsugi.sounds.restoring import restore_sound",
             "from kintsugi.sounds.tasks import SoundSettings, prepare_sound",
             "from kintsugi.sounds.writing import stored_as",
             "",
-            f"sound = read_sound({name!r})",
+            f"sound = read_sound({file_in_python(name, 'data_path')})",
             f"prepared = prepare_sound({recipe.task!r}, sound, SoundSettings({', '.join(settings)}))",
             f"x, cost, notes = restore_sound(prepared, load_prior({recipe.prior!r}), {', '.join(drawn)})",
             *tail,

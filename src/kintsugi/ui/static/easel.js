@@ -4,20 +4,24 @@ window.kintsugi = window.kintsugi || {};
 kintsugi.easel = (() => {
   const $ = (id) => document.getElementById(id);
   const GOLD = "#d9a441";
-  const NOTHING = { file: null, example: null, craft: "", strokes: [], base: null, at: null, width: 0, height: 0 };
-  const state = { craft: "", file: null, example: null, name: "", width: 0, height: 0, strokes: [], base: null, erase: false, at: null };
+  const NOTHING = { file: null, example: null, url: null, craft: "", strokes: [], base: null, at: null, width: 0, height: 0 };
+  const state = { craft: "", file: null, example: null, url: null, name: "", width: 0, height: 0, strokes: [], base: null, erase: false, at: null };
   let brush = 20; // diameter, in thousandths of the longer side
 
   const has = () => state.file !== null || state.example !== null;
   const diameter = () => Math.max(1, (brush * Math.max(state.width, state.height)) / 500);
 
-  async function show(source, name) {
+  // How each kind of file is looked at, by its address and name.
+  const SHOW = { pictures: showPicture, sounds: showSound };
+
+  async function showPicture(source, name) {
     const image = new Image();
     image.src = source;
     try {
       await image.decode();
     } catch {
-      return false;
+      $("k-stage").hidden = true;
+      return caption(`${name} (this browser cannot show it; the server may be able to read it)`);
     }
     state.width = image.naturalWidth;
     state.height = image.naturalHeight;
@@ -27,8 +31,17 @@ kintsugi.easel = (() => {
     }
     $("k-picture").getContext("2d").drawImage(image, 0, 0);
     $("k-picture").classList.toggle("k-small", Math.max(state.width, state.height) < 400);
+    $("k-stage").hidden = false;
     caption(`${name}, ${state.width} × ${state.height}`);
-    return true;
+  }
+
+  function showSound(source, name) {
+    const player = $("k-listen");
+    $("k-stage").hidden = true;
+    player.onloadedmetadata = () => { player.hidden = false; caption(`${name}, ${player.duration.toFixed(1)} s`); };
+    player.onerror = () => { player.hidden = true; caption(`${name} (this browser cannot play it; the server may be able to read it)`); };
+    player.src = source;
+    caption(name);
   }
 
   function caption(text) {
@@ -38,9 +51,9 @@ kintsugi.easel = (() => {
   }
 
   function reset() {
+    if (state.url) URL.revokeObjectURL(state.url);
     Object.assign(state, NOTHING, { strokes: [] });
     $("k-cursor").hidden = $("k-listen").hidden = true;
-    if ($("k-listen").src) URL.revokeObjectURL($("k-listen").src);
     $("k-listen").removeAttribute("src");
   }
 
@@ -57,14 +70,9 @@ kintsugi.easel = (() => {
       return;
     }
     reset();
-    Object.assign(state, { file, name: file.name, craft });
+    Object.assign(state, { file, url: URL.createObjectURL(file), name: file.name, craft });
     kintsugi.craft(craft);
-    if (craft === "sounds") return takeSound(file);
-    const url = URL.createObjectURL(file);
-    const seen = await show(url, file.name);
-    URL.revokeObjectURL(url);
-    if (!seen) caption(`${file.name} (this browser cannot show it; the server may be able to read it)`);
-    $("k-stage").hidden = !seen;
+    await SHOW[craft](state.url, file.name);
     kintsugi.taken();
   }
 
@@ -74,25 +82,14 @@ kintsugi.easel = (() => {
     return kintsugi.limits().suffixes.includes(suffix) ? "sounds" : "pictures";
   }
 
-  function takeSound(file) {
-    const player = $("k-listen");
-    $("k-stage").hidden = true;
-    player.onloadedmetadata = () => { player.hidden = false; caption(`${file.name}, ${player.duration.toFixed(1)} s`); };
-    player.onerror = () => { player.hidden = true; caption(`${file.name} (this browser cannot play it; the server may be able to read it)`); };
-    player.src = URL.createObjectURL(file);
-    caption(file.name);
-    kintsugi.taken();
-  }
-
-  async function takeExample(name, mask, wrong) {
+  async function takeExample({ example, file, craft, wrong, mask }) {
     reset();
-    Object.assign(state, { example: name, name, craft: "pictures" });
-    kintsugi.craft("pictures");
+    Object.assign(state, { example, name: example, craft });
+    kintsugi.craft(craft);
     kintsugi.error("");
-    await show(`mend/examples/${name}.png`, name);
-    $("k-stage").hidden = false;
+    await SHOW[craft](`mend/examples/${file}`, example);
     kintsugi.choose(wrong);
-    if (mask) await takeMask(`mend/examples/${mask}.png`);
+    if (mask) await takeMask(`mend/examples/${mask}`);
     kintsugi.taken();
   }
 
@@ -232,7 +229,7 @@ kintsugi.easel = (() => {
     $("k-mask-choose").onclick = () => $("k-mask-file").click();
     $("k-mask-file").onchange = (event) => { if (event.target.files[0]) takeMask(URL.createObjectURL(event.target.files[0])); event.target.value = ""; };
     for (const button of document.querySelectorAll("[data-example]")) {
-      button.onclick = () => takeExample(button.dataset.example, button.dataset.mask, button.dataset.wrong);
+      button.onclick = () => takeExample(button.dataset);
     }
     for (const kind of ["dragenter", "dragover"]) easel.addEventListener(kind, (event) => { event.preventDefault(); easel.classList.add("k-over"); });
     for (const kind of ["dragleave", "drop"]) easel.addEventListener(kind, () => easel.classList.remove("k-over"));
@@ -268,7 +265,6 @@ kintsugi.easel = (() => {
     $("k-bounds").textContent = `Up to ${(limits.upload / 2 ** 20).toFixed(0)} MiB, ${limits.crafts.map((craft) => bounds[craft]).join(" or ")}.`;
     $("k-file").accept = limits.crafts.flatMap((craft) => accepted[craft]).join(",");
     for (const each of document.querySelectorAll(".k-thing")) each.textContent = limits.crafts.map((craft) => things[craft]).join(" or a ");
-    $("k-examples").hidden = !limits.crafts.includes("pictures");
   }
 
   return { ready, has, mask, state };

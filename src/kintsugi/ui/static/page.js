@@ -68,7 +68,7 @@ window.kintsugi = window.kintsugi || {};
     if (running) return;
     kintsugi.error("");
     const { easel } = kintsugi;
-    if (!easel.has()) return kintsugi.error(kintsugi.limits().crafts.includes("pictures") ? "Drop a file first, or take one of the examples." : "Drop a sound first.");
+    if (!easel.has()) return kintsugi.error("Drop a file first, or take one of the examples.");
     const given = asked(values);
     const form = new FormData();
     form.set("asked", JSON.stringify(given));

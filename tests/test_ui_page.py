@@ -49,7 +49,7 @@ def server(model: Path, sound_model: Path, tmp_path_factory: pytest.TempPathFact
     for each in (model, sound_model):
         shutil.copy(each, folder)
         words += ["--prior", str(each)]
-    words += ["--max-megapixels", "0.5", "--max-upload", "1", "--max-seconds", "2"]
+    words += ["--max-megapixels", "0.5", "--max-upload", "1", "--max-seconds", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -198,6 +198,32 @@ def test_a_sound_gives_what_the_command_gives(browser: Any, server: Server, phot
     assert len(names) == 5  # the first, two samples, their mean, and the spectrograms
     for name in names:
         assert (tmp_path / name).read_bytes() == made[name], name
+
+
+def test_an_example_sound(browser: Any, server: Server, photo: Path, tmp_path: Path) -> None:
+    with visit(browser, server) as page:
+        looks = "[...document.querySelectorAll('#k-examples img')].map((x) => x.naturalWidth > 0)"
+        page.wait_for_function(f"{looks}.every(Boolean)")
+        assert len(page.evaluate(looks)) == 4
+        page.click("[data-example=guitar]")
+        page.wait_for_selector("body[data-wrong=gaps]")
+        page.wait_for_function("document.getElementById('k-name').textContent === 'guitar, 2.5 s'")
+        assert page.is_visible("#k-listen")
+        assert page.evaluate("document.getElementById('k-listen').src").endswith("mend/examples/guitar.flac")
+        assert page.is_hidden("#k-stage")
+        page.click("#k-mend")
+        mended(page)
+        page.wait_for_function("document.getElementById('k-after').readyState > 0")
+        command = page.inner_text("#k-command")
+        made = fetch(page, "guitar-restored.wav")
+        drop(page, photo)  # a picture after an example sound
+        page.wait_for_selector("#k-stage:visible")
+        assert page.is_hidden("#k-listen")
+    shutil.copy(server.folder / "tiny-sound.safetensors", tmp_path)
+    with contextlib.chdir(tmp_path):
+        said = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert said.exit_code == 0, said.output
+    assert (tmp_path / "guitar-restored.wav").read_bytes() == made
 
 
 def test_with_the_keyboard_alone(browser: Any, server: Server, photo: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from kintsugi import data_path
 from kintsugi.priors import load_prior
 from kintsugi.sounds import write_sound
 from kintsugi.ui.asked import Craft
 from kintsugi.ui.door import Door
+from kintsugi.ui.examples import EXAMPLES
 from kintsugi.ui.limits import Limits
 from kintsugi.ui.mend import Mended, Work, mend
 from kintsugi.ui.service import Service
@@ -36,20 +39,20 @@ LIMITS = Limits(upload=2**18, megapixels=0.1, seconds=1.0, queue=2, each=1)
 class Served:
     """The service of a model behind its door, as ``serve.py`` puts it together."""
 
-    def __init__(self, model: Path, craft: Craft = "pictures") -> None:
+    def __init__(self, model: Path, craft: Craft = "pictures", limits: Limits = LIMITS) -> None:
         prior = load_prior(model)
 
         def work(job: Job) -> Mended:
             return mend(
-                Work(job.asked, job.source, job.mask, job.name, job.folder, prior, LIMITS, job.report, job.stop.is_set)
+                Work(job.asked, job.source, job.mask, job.name, job.folder, prior, limits, job.report, job.stop.is_set)
             )
 
-        self.shop = Workshop(work, LIMITS)
+        self.shop = Workshop(work, limits)
         hidden = [
             Route(f"/gradio_api/{name}", lambda request: PlainTextResponse("open")) for name in ("file", "upload")
         ]
-        app = Starlette(routes=[*Service(self.shop, LIMITS, {"tiny": craft}).routes(), *hidden])
-        self.app = Door(app, LIMITS.upload, ["testserver"])
+        app = Starlette(routes=[*Service(self.shop, limits, {"tiny": craft}).routes(), *hidden])
+        self.app = Door(app, limits.upload, ["testserver"])
 
     def client(self) -> TestClient:
         return TestClient(self.app, raise_server_exceptions=False)  # type: ignore[arg-type]
@@ -70,10 +73,10 @@ def hearing(sound_model: Path) -> Iterator[Served]:
     server.shop.close()
 
 
-def start(client: TestClient, picture: Path | None = None, **asked: object) -> Any:
+def start(client: TestClient, picture: Path | None = None, *, example: str = "lighthouse", **asked: object) -> Any:
     form = {"asked": json.dumps({"wrong": "small", "steps": 1, "prior": "tiny", **asked})}
     if picture is None:
-        return client.post("/mend/jobs", data={**form, "example": "lighthouse"})
+        return client.post("/mend/jobs", data={**form, "example": example})
     return client.post("/mend/jobs", data=form, files={"input": (picture.name, picture.read_bytes())})
 
 
@@ -165,7 +168,7 @@ def test_hostile_and_oversized_sounds(hearing: Served, tmp_path: Path) -> None:
         assert answer.status_code == (202 if name == "song" else 400), (name, asked)
         if name == "song":  # a name without an ending is replaced
             assert finish(client, answer)["name"] == "sound.wav"
-    assert start(client, wrong="hiss").status_code == 400  # the examples are pictures
+    assert start(client, wrong="hiss").status_code == 400  # the lighthouse is none
     large = tmp_path / "large.wav"
     large.write_bytes(bytes(LIMITS.upload))
     assert start(client, large, wrong="hiss").status_code == 413
@@ -204,9 +207,47 @@ def test_only_what_the_page_is_made_of_is_static(served: Served, name: str) -> N
     assert served.client().get(f"/mend/static/{name}").status_code == 404
 
 
-@pytest.mark.parametrize("name", ["photo", "photo.safetensors", "..%2f__init__.py"])
+@pytest.mark.parametrize("name", ["photo", "photo.safetensors", "..%2f__init__.py", "portrait.png", "guitar.flac"])
 def test_only_examples_are_examples(served: Served, name: str) -> None:
+    """Of what the page has a model for."""
     assert served.client().get(f"/mend/examples/{name}").status_code == 404
+
+
+def test_examples_are_fetched(served: Served, hearing: Served) -> None:
+    for server, craft in ((served, "pictures"), (hearing, "sounds")):
+        offered = [each for each in EXAMPLES.values() if each.craft == craft]
+        assert len(offered) == 2
+        for example in offered:
+            answer = server.client().get(f"/mend/examples/{example.file}")
+            assert answer.content == data_path(example.file).read_bytes()
+            assert answer.headers["content-type"] == ("image/png" if craft == "pictures" else "audio/flac")
+            assert server.client().get(f"/{example.look}").headers["content-type"].startswith("image/")
+    mask = served.client().get("/mend/examples/parrots-mask.png")
+    assert mask.content == data_path("parrots-mask").read_bytes()
+
+
+def test_an_example_sound_is_mended(sound_model: Path) -> None:
+    server = Served(sound_model, "sounds", replace(LIMITS, seconds=3.0))
+    client = server.client()
+    told = finish(client, start(client, example="guitar", wrong="gaps"))
+    assert told["state"] == "done", told
+    result = told["result"]
+    command = "kintsugi restore example:guitar -o guitar-restored.wav --task gap --steps 1"
+    assert result["command"].startswith(command)
+    assert "read_sound(data_path('guitar'))" in result["python"]
+    assert result["notes"][0] == "8 gaps of 20 ms"
+    assert client.get(f"/mend/jobs/{told['id']}/{result['heard']['before']}").content.startswith(b"RIFF")
+    saved = client.get(f"/mend/jobs/{told['id']}/restored.wav?save=1")
+    assert saved.headers["content-disposition"] == 'attachment; filename="guitar-restored.wav"'
+    assert str(data_path("guitar").parent) not in json.dumps(told)
+    server.shop.close()
+
+
+def test_an_example_that_is_too_long_for_the_page_is_refused(hearing: Served) -> None:
+    client = hearing.client()
+    told = finish(client, start(client, example="guitar", wrong="gaps"))
+    assert told["message"].startswith("Example:guitar: 2.5 seconds; this page takes up to 1")
+    assert start(client, example="piano", wrong="hiss").status_code == 400  # bundled, and not on the page
 
 
 def test_errors_in_plain_words_without_paths(served: Served, tmp_path: Path) -> None:

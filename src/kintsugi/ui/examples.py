@@ -20,7 +20,7 @@ class Example:
     label: str
     wrong: WrongName
     look: str
-    mask: str = ""
+    mask: str | None = None
 
     @property
     def craft(self) -> Craft:
@@ -41,7 +41,7 @@ def buttons(examples: Mapping[str, Example]) -> str:
     """Their buttons in HTML; ``static/easel.js`` reads what they carry."""
     return "".join(
         f'<button type="button" data-example="{name}" data-file="{each.file}" data-craft="{each.craft}" '
-        f'data-wrong="{each.wrong}" data-mask="{each.mask}">'
+        f'data-wrong="{each.wrong}" data-mask="{each.mask or ""}">'
         f'<img alt="" src="{each.look}"><span>{escape(each.label)}</span></button>'
         for name, each in examples.items()
     )

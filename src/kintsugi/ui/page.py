@@ -58,7 +58,8 @@ def build(service: Service) -> gr.Blocks:
         gr.HTML(_part("head.html"))
         with gr.Row(elem_id="k-work", equal_height=False):
             with gr.Column(scale=3, min_width=320):
-                gr.HTML(_part("easel.html").replace("<!-- examples -->", buttons(service.examples)), elem_id="k-easel-block")
+                easel = _part("easel.html").replace("<!-- examples -->", buttons(service.examples))
+                gr.HTML(easel, elem_id="k-easel-block")
             with gr.Column(scale=2, min_width=320, elem_id="k-form"):
                 inputs = _form(service)
                 with gr.Row(elem_id="k-go"):

@@ -136,7 +136,7 @@ class Service:
 
     async def example(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if not name or not any(name in (each.file, each.mask) for each in self.examples.values()):
+        if not any(name in (each.file, each.mask) for each in self.examples.values()):
             raise KeyError(name)
         return FileResponse(data_path(name), media_type=KINDS[Path(name).suffix])
 

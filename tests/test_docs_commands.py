@@ -39,7 +39,8 @@ pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="docs/ is n
 
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
     """The fenced blocks of a page: each with the line before it."""
-    found = re.findall(rf"(?:^(<!--.*-->)\n)?^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    fenced = rf"(?:^(<!--[^\n]*-->)\n)?^```{language}\n(.*?)^```$"
+    found = re.findall(fenced, page.read_text(), re.MULTILINE | re.DOTALL)
     return [(before, text) for before, text in found]
 
 
@@ -130,6 +131,12 @@ def test_what_the_check_refuses(tmp_path: Path) -> None:
             for words in commands(text):
                 check([w for w in words if w != "true"] or ["cd"])
     assert commands("kintsugi a \\\n  b  # c d\nx | y") == [["kintsugi", "a", "b"], ["x"], ["y"]]
+
+
+def test_every_block_is_found_with_the_line_before_it(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- a -->\n```bash\none\n```\n\n```bash\ntwo\n```\n<!-- b -->\n```bash\nthree\n```\n")
+    assert blocks(page, "bash") == [("<!-- a -->", "one\n"), ("", "two\n"), ("<!-- b -->", "three\n")]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from kintsugi.priors import GaussianPrior, StationaryPrior
 from kintsugi.problem import Problem
 from kintsugi.samplers import make_sampler
 from kintsugi.samplers.base import start_at
-from kintsugi.sounds import Sound, restoring
+from kintsugi.sounds import Sound, prediction, restoring
 from kintsugi.sounds.prediction import _coefficients, _fill, predict_missing
 from kintsugi.sounds.restoring import restore_sound
 from kintsugi.sounds.tasks import SoundSettings, prepare_sound
@@ -78,6 +78,15 @@ def test_steady_tones_go_on_and_the_error_is_told() -> None:
     assert np.array_equal(error > 0, missing)
     told = np.sqrt(np.square(error[missing]).mean())
     assert 0.3 * off < told < 3 * off
+
+
+def test_the_error_of_many_gaps_is_that_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, missing = tones(40_000), hidden(40_000, *((i, i + 20) for i in range(2000, 38_000, 4000)))
+    _, each = predict_missing(x, missing, 16_000)
+    monkeypatch.setattr(prediction, "TRIED", 3)
+    _, some = predict_missing(x, missing, 16_000)
+    starts = [i + 5 for i in range(2000, 38_000, 4000)]
+    assert some[starts].tolist() == [each[starts[3 * (k // 3)]] for k in range(9)]
 
 
 def test_the_error_of_noise_is_that_of_silence() -> None:

@@ -21,6 +21,7 @@ from .gaps import runs
 ORDER, CONTEXT = 0.032, 0.256  # seconds: 512 and 4096 samples at 16 kHz
 MOST = 1024  # of the order: at 48 kHz it would cost ten times as much
 TOGETHER = 0.064  # seconds: gaps within so much are filled at once
+TRIED = 64  # groups at which the error is tried, which costs twice as much as filling them
 RIDGE = 1e-9  # of the power: recordings with an empty band have singular autocorrelations
 
 Array = NDArray[np.float64]
@@ -31,15 +32,18 @@ def predict_missing(y: Array, missing: NDArray[np.bool_], rate: int, rounds: int
 
     ``rate`` in hertz sets order and context; ``rounds``: how often coefficients and samples are estimated in turn.
     Silence around a gap fills it with silence. The error, a standard deviation, 0 where nothing is missing, is that of
-    the same gaps in what is known beside them.
+    the same gap in what is known beside it; of a record with many scratches it is tried at some of them.
     """
     out, error = np.where(missing, 0.0, y), np.zeros(len(y))
     groups = _groups(missing, round(TOGETHER * rate))
     for _ in range(rounds):
         for lost in groups:
             _predict(out, lost, rate)
-    for lost in groups:
-        error[lost] = _error_beside(out, lost, missing, rate, rounds)
+    every = -(-len(groups) // TRIED)
+    for i in range(0, len(groups), every):
+        found = _error_beside(out, groups[i], missing, rate, rounds)
+        for lost in groups[i : i + every]:
+            error[lost] = found
     return out, error
 
 

@@ -1,10 +1,10 @@
 """The default: spectral-covariance guidance with a dial from the likeliest image to one with real texture.
 
 The guidance is ``guidance/spectral.py``: one forward a level and no VJP. The solver is ``solvers/tempered.py``, and
-``texture`` in [0, 1] turns all of its settings at once, with T_0, e_0 and K_0 tuned for texture 0:
+``texture`` in [0, 1] turns all of its settings at once, with T_0, e_0, K_0 and l_0 tuned for texture 0:
 
     keep = correction = texture,    temperature = T_0 + (1 - T_0) texture,    first level = e_0 + (2 - e_0) texture,
-    confidence = K_0 + (1 - K_0) texture
+    confidence = K_0 + (1 - K_0) texture,    last level = l_0^(1 - texture) l_1^texture
 
 * texture 0: noise is drawn afresh at every level, less of it than the denoiser is told. The result is close to the
   posterior mean: the likeliest image, the highest PSNR, and as little invention as the model allows;
@@ -93,7 +93,7 @@ class Kintsugi(Sampler):
 
     def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
         tuned = tempered_defaults(problem, steps)
-        end = self.end or tuned.end
+        end = self.end or tuned.end ** (1 - self.texture) * tuned.finest**self.texture
         nearest = tuned.eta if problem.guess_error is None else max(problem.guess_error, 2 * end)
         return {
             "texture": self.texture,

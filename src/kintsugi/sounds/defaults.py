@@ -20,6 +20,8 @@ def sound_defaults(sampler: str, steps: int, task: str) -> dict[str, Any]:
     """Settings by the name of a sampler, none for those that have none of their own for sounds."""
     few = steps < 10
     end = 0.005 if few and task != "gap" else 0.002
+    if sampler == "kintsugi" and task == "denoise":
+        return {}
     eta = {"gap": None, "declip": 0.4 if few else 0.2}.get(task, 0.2)
     known: dict[str, dict[str, Any]] = {
         "kintsugi": {"eta": eta, "end": end},

@@ -164,7 +164,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block of two full 3x3 convolutions, with FiLM and perhaps a norm between them, and attention after them."""
+    """Residual block of two full 3x3 convolutions, with FiLM and perhaps a norm between, and attention after them."""
 
     def __init__(
         self, width: int, embedding: int, dropout: float = 0.0, attention: bool = False, norm: bool = True

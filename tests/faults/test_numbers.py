@@ -61,7 +61,7 @@ def test_half_precision_gives_the_same_picture(sampler: str, dtype: torch.dtype,
     assert rounded.dtype == torch.float32
     assert least < decibels(single, rounded) < 120
     truth = crop(128)
-    assert decibels(rounded, truth) == pytest.approx(decibels(single, truth), abs=0.05)
+    assert decibels(rounded, truth) == pytest.approx(decibels(single, truth), abs=0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

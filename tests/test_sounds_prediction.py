@@ -194,9 +194,10 @@ def test_bad_guesses_are_named(name: str, changes: dict[str, Any]) -> None:
 # --- and of sounds ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rate", "factor"), [(16_000, 1), (8000, 2)])
-def test_gaps_begin_with_what_is_predicted(rate: int, factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the rate of the model, whatever that of the recording is."""
+@pytest.mark.parametrize("noise", [None, 0.001])
+@pytest.mark.parametrize("rate", [16_000, 8000])
+def test_gaps_begin_with_what_is_predicted(rate: int, noise: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the rate of the model, whatever that of the recording is, and whether there is noise beside the gaps."""
     x = torch.from_numpy(tones(2 * rate)).float()[None]
     gaps = torch.zeros(2 * rate, dtype=torch.bool)
     gaps[rate : rate + rate // 100] = True
@@ -207,7 +208,7 @@ def test_gaps_begin_with_what_is_predicted(rate: int, factor: int, monkeypatch: 
         return restore(given, *rest, **more)
 
     monkeypatch.setattr(restoring, "restore", look)
-    prepared = prepare_sound("gap", Sound(x * ~gaps, rate, "FLOAT"), SoundSettings(gaps=gaps))
+    prepared = prepare_sound("gap", Sound(x * ~gaps, rate, "FLOAT"), SoundSettings(gaps=gaps, noise=noise))
     prior = StationaryPrior(StationaryCovariance(lambda radius: torch.full((2, *radius.shape), 0.04)), 1)
     prior.shape = (1, None)
     restore_sound(prepared, prior, steps=2)

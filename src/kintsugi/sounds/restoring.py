@@ -130,11 +130,9 @@ def _at_rate(models: Sequence[Prior], rate: int, above: Callable[[Tensor], Tenso
 
 
 def predicted(prepared: PreparedSound, channel: int) -> tuple[Tensor, Tensor] | None:
-    """A channel (T,) whose gaps linear prediction has filled, and its error; None of problems without gaps, or with
-    noise.
-    """
+    """A channel (T,) whose gaps linear prediction has filled, and its error; None of problems without gaps."""
     missing = prepared.known.missing
-    if missing is None or prepared.lost is None:
+    if missing is None:
         return None
     y = prepared.y[channel]
     found = predict_missing(y.double().cpu().numpy(), missing.cpu().numpy(), prepared.sound.rate)

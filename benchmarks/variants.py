@@ -35,7 +35,7 @@ from kintsugi.training.loop import train
 
 BASE = TrainConfig(
     batch=8, crop=96, lr=6e-4, ema=0.99, mixed_precision="bf16", focus=(0.06, 0.6), focus_share=0.7, seed=3,
-    save_every=100_000, validate_every=100_000, validation_crops=96,
+    save_every=100_000, validate_every=100_000, validation_crops=96, net=UNetConfig(norm=True),
 )  # fmt: skip
 
 
@@ -181,8 +181,7 @@ def from_scratch(folder: Path, output: Path, seconds: float, shape: Any, kinds: 
 def tuned(folder: Path, output: Path, steps: int, settings: dict[str, Any], known: Path) -> dict[str, Any]:
     steps = round(steps * settings.pop("steps", 1))
     net = load_model(known).net.config
-    if "blocks" in settings:
-        net = replace(net, blocks=settings.pop("blocks"))
+    net = replace(net, blocks=settings.pop("blocks", net.blocks))
     config = replace(BASE, **settings, net=net, steps=steps, cooldown=steps // 2, warmup=50)
     return price(UNet(config.net), config) | run(folder, output, config, known)
 

@@ -14,10 +14,10 @@ import torch
 
 import kintsugi
 from kintsugi.noise import RowNoise
-from kintsugi.operators import Mask
+from kintsugi.operators import Identity, Mask
 from kintsugi.priors import GaussianPrior, MixturePrior
 from kintsugi.problem import Problem
-from kintsugi.samplers import available_samplers
+from kintsugi.samplers import available_samplers, make_sampler
 from toy import KEEP, SHAPE, Gaussian
 
 SAMPLES = 256
@@ -177,3 +177,28 @@ def test_hard_ignores_the_noise(gaussian: Gaussian) -> None:
     torch.testing.assert_close(problem.operator(result.samples[0]), problem.y, rtol=0, atol=1e-12)
     soft = kintsugi.restore(problem, gaussian.prior, "ddnm", steps=5)
     assert float((problem.operator(soft.samples[0]) - problem.y).abs().mean()) > 0.02
+
+
+@pytest.mark.parametrize("steps", [3, 5, 20])
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0])
+def test_denoising_is_the_posterior_mean_at_any_number_of_steps(sigma: float, steps: int) -> None:
+    """z, made of the measurement, must not count as another one: from levels below its noise it did, and errors were of
+    0.2 to 0.3 posterior standard deviations.
+    """
+    root = torch.randn(24, 24, generator=torch.Generator().manual_seed(3), dtype=torch.float64) / 24**0.5
+    exact = GaussianPrior((1, 4, 6), 0.25 * root @ root.T + 1e-4 * torch.eye(24, dtype=torch.float64))
+    x = exact.sample(64, torch.Generator().manual_seed(0)).view(64, 1, 4, 6)
+    problem = Problem.simulate(x, Identity((1, 4, 6)), sigma, seed=1)
+    posterior = exact.posterior(problem)
+    out = kintsugi.restore(problem, exact, steps=steps).samples[:, 0]
+    spread = posterior.covariance.diagonal().mean().sqrt()
+    error = (out.flatten(1) - posterior.mean.view(64, 24)).square().mean().sqrt() / spread
+    assert float(error) < 0.15
+
+
+def test_the_last_level_of_denoising_falls_with_the_texture() -> None:
+    """From three times the noise that is seen to that of other problems, as a geometric mean."""
+    stated = Problem(torch.zeros(1, 1, 4, 4), 2.0 * Identity((1, 4, 4)), 0.4)  # seen with a noise of 0.2
+    ends = [make_sampler("kintsugi", texture=t).resolved(stated, 5)["end"] for t in (0.0, 0.5, 1.0)]
+    assert ends == pytest.approx([0.6, (0.6 * 0.04) ** 0.5, 0.04])
+    assert make_sampler("kintsugi").resolved(stated, 5)["eta"] == pytest.approx(1.6)

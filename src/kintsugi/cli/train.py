@@ -100,12 +100,12 @@ def train(
     others = {"dropout": dropout, "frame": frame, "norm": norm}
     net |= {name: value for name, value in others.items() if value is not None}
     asked = {name: value for name, value in given.items() if value is not None}
-    begin = None if start_from is None else load_model(prior_path(start_from))
-    if begin is not None:
-        asked, net = _like(begin) | asked, _network_like(begin) | net
-    if "size" in asked:
-        net["size"] = asked["size"]
-    net.setdefault("norm", "frame" in net or "size" in net)  # photographs do without it; of others we do not know
+    if start_from is not None:
+        known, known_net = _like(load_model(prior_path(start_from)))
+        asked, net = known | asked, known_net | net
+    net["size"] = asked.get("size")
+    whole = net["size"] is not None or net.get("frame") is not None
+    net.setdefault("norm", whole)  # photographs do without it; of others we do not know
     config = _config(asked, net, settings or [])
     try:
         import accelerate  # noqa: F401
@@ -175,18 +175,11 @@ def _is_record(value: Any) -> bool:
     return all(right) and abs(numbers[0]) < math.inf
 
 
-def _like(model: NetworkPrior) -> dict[str, Any]:
-    """What a run that begins with ``model`` has to have in common with it, beside the network."""
-    size = model.net.config.size
-    return {"data_variance": model.data_variance} | ({} if size is None else {"size": size})
-
-
-def _network_like(model: NetworkPrior) -> dict[str, Any]:
-    """The network of ``model``, without what the pictures and their augmentation decide."""
-    known = model.net.config
-    names = ("patch", "widths", "blocks", "embedding", "attention", "norm", "dropout")
-    net = {name: getattr(known, name) for name in names}
-    return net if known.frame is None else net | {"frame": known.frame}
+def _like(model: NetworkPrior) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings and network of a run that begins with ``model``, but for what pictures and augmentation decide."""
+    net = {f.name: getattr(model.net.config, f.name) for f in fields(model.net.config)}
+    del net["channels"], net["labels"]
+    return {"data_variance": model.data_variance, "size": net["size"]}, net
 
 
 def _config(given: dict[str, Any], net: dict[str, Any], pairs: list[str]) -> Any:
@@ -199,7 +192,7 @@ def _config(given: dict[str, Any], net: dict[str, Any], pairs: list[str]) -> Any
     if unknown:
         raise InvalidArgument("set", unknown[0], f"one of {', '.join(sorted(known))}")
     try:
-        if "frame" in net:
+        if net.get("frame") is not None:
             return TrainConfig.for_sounds(UNetConfig(channels=1, **net), **given | extra)
         return TrainConfig(**given | extra, net=UNetConfig(**net))
     except TypeError as error:  # a value of another type, which no comparison accepts

@@ -18,15 +18,15 @@ from ..samplers.schedule import Schedule
 
 def sound_defaults(sampler: str, steps: int, task: str) -> dict[str, Any]:
     """Settings by the name of a sampler, none for those that have none of their own for sounds."""
-    few = steps < 10
-    end = 0.005 if few and task != "gap" else 0.002
-    if sampler == "kintsugi" and task == "denoise":
-        return {}
-    eta = {"gap": None, "declip": 0.4 if few else 0.2}.get(task, 0.2)
+    few, gap = steps < 10, task == "gap"
+    end = 0.005 if few and not gap else 0.002
+    default: dict[str, dict[str, Any]] = {
+        "gap": {"end": end}, "denoise": {}, "declip": {"eta": 0.4 if few else 0.2, "end": end},
+    }  # fmt: skip
     known: dict[str, dict[str, Any]] = {
-        "kintsugi": {"eta": eta, "end": end},
-        "ddnm": {"schedule": Schedule(start="pinv", eta=0.02 if task == "gap" else 0.3, end=end)},
-        "cpigdm": {"tau": 0.004 if task == "gap" else 0.05, "w": 600.0},
-        "reddiff": {"lr": 0.001 if task == "gap" else 0.02, "lam": 0.05},
+        "kintsugi": default.get(task, {"eta": 0.2, "end": end}),
+        "ddnm": {"schedule": Schedule(start="pinv", eta=0.02 if gap else 0.3, end=end)},
+        "cpigdm": {"tau": 0.004 if gap else 0.05, "w": 600.0},
+        "reddiff": {"lr": 0.001 if gap else 0.02, "lam": 0.05},
     }
     return known.get(sampler, {})

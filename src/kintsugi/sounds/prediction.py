@@ -14,6 +14,7 @@ with the order 32, 16.9 with 128, 20.3 with 512.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .gaps import runs
@@ -71,8 +72,6 @@ def _predict(out: Array, lost: NDArray[np.int64], rate: int) -> None:
 
 def _groups(missing: NDArray[np.bool_], span: int) -> list[NDArray[np.int64]]:
     """The positions of the lost samples, of runs that begin and end within ``span`` together."""
-    import torch
-
     groups: list[list[tuple[int, int]]] = []
     for start, end in runs(torch.from_numpy(missing)):
         if groups and end - groups[-1][0][0] <= span:

@@ -31,10 +31,10 @@ from kintsugi.priors.embedded import prior_path
 from kintsugi.priors.network import load_model
 from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training.config import TrainConfig
-from kintsugi.training.loop import train
+from kintsugi.training.loop import make_optimizer, train
 
 BASE = TrainConfig(
-    batch=8, crop=96, lr=6e-4, ema=0.99, mixed_precision="bf16", focus=(0.06, 0.6), focus_share=0.7, seed=3,
+    batch=8, crop=96, optimizer="adam", lr=6e-4, ema=0.99, mixed_precision="bf16", focus=(0.06, 0.6), focus_share=0.7, seed=3,
     save_every=100_000, validate_every=100_000, validation_crops=96, net=UNetConfig(norm=True),
 )  # fmt: skip
 
@@ -94,7 +94,9 @@ def networks(block: type[nn.Module] = unet.Block, net: type[UNet] = UNet) -> Ite
         yield
 
 
-SCRATCH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+MUON = {"optimizer": "muon", "lr": 2e-3}
+WIDER = {"norm": False, "widths": (48, 96, 160, 256)}
+SCRATCH: dict[str, tuple[dict[str, Any], ...]] = {  # the network; its classes; the training
     "photo's network": ({}, {}),
     "fold 4 x 4, widths 64, 128, 256": ({"patch": 4, "widths": (64, 128, 256), "blocks": (2, 2, 3)}, {}),
     "no fold, a level of 16 more": ({"patch": 1, "widths": (16, 32, 64, 128, 256), "blocks": (1, 1, 2, 2, 2)}, {}),
@@ -103,6 +105,11 @@ SCRATCH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "noise level as a channel": ({}, {"net": MappedNet}),
     "wider and shallower": ({"widths": (48, 80, 160, 256), "blocks": (1, 1, 1, 1)}, {}),
     "narrower and deeper": ({"widths": (24, 48, 96, 192), "blocks": (2, 4, 4, 4)}, {}),
+    "photo's second network: without the norm, widths 48, 96, 160, 256": (WIDER, {}),
+    "the second network, Muon": (WIDER, {}, MUON),
+    "the second network, Muon, learning rate 4e-3": (WIDER, {}, MUON | {"lr": 4e-3}),
+    "the second network, Muon, learning rate 1e-3": (WIDER, {}, MUON | {"lr": 1e-3}),
+    "with the pixel norm, Muon": ({}, {}, MUON),
 }  # fmt: skip
 
 DEPTHS = ((2, 2, 2, 2), (1, 3, 2, 2), (1, 2, 3, 2), (1, 2, 2, 3), (2, 3, 3, 2), (3, 3, 2, 2))
@@ -169,9 +176,11 @@ def jobs(
     yield from tune[:3] + scratch + tune[3:]
 
 
-def from_scratch(folder: Path, output: Path, seconds: float, shape: Any, kinds: Any) -> dict[str, Any]:
+def from_scratch(
+    folder: Path, output: Path, seconds: float, shape: Any, kinds: Any, settings: Any = None
+) -> dict[str, Any]:
     with networks(**kinds):
-        config = replace(BASE, lr=1e-3, ema=0.99, net=replace(BASE.net, **shape))
+        config = replace(BASE, **{"lr": 1e-3} | (settings or {}), net=replace(BASE.net, **shape))
         net = UNet(config.net) if "net" not in kinds else kinds["net"](config.net)
         cost = price(net, config)
         steps = round(seconds / cost["step"])
@@ -191,7 +200,7 @@ def run(folder: Path, output: Path, config: TrainConfig, start_from: Path | None
     return {"steps": config.steps, "validation": prior.card["validation"]}
 
 
-def price(net: nn.Module, config: TrainConfig) -> dict[str, float]:
+def price(net: UNet, config: TrainConfig) -> dict[str, float]:
     """Millions of weights, and CPU seconds of a forward at 768 x 512 and of a training step."""
     count = sum(p.numel() for p in net.parameters())
     return {"millions": round(count / 1e6, 2), "forward": forward(net), "step": training_step(net, config)}
@@ -205,9 +214,9 @@ def forward(net: nn.Module) -> float:
     return round(min(cpu_time(lambda: net(x, eta)) for _ in range(5)), 3)
 
 
-def training_step(net: nn.Module, config: TrainConfig) -> float:
+def training_step(net: UNet, config: TrainConfig) -> float:
     """CPU seconds of forward, backward, optimiser and average, the median of five."""
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-9, fused=True)
+    optimizer = make_optimizer(net, [], replace(config, lr=1e-9))
     x, eta = torch.randn(config.batch, 3, config.crop, config.crop), torch.zeros(config.batch)
 
     def step() -> None:

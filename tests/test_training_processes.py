@@ -15,7 +15,7 @@ from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training.augment import draw_labels
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.data import Crops, find_images, split
-from kintsugi.training.loop import learning_rate
+from kintsugi.training.loop import learning_rate, make_optimizer
 from kintsugi.training.loss import DenoisingLoss, draw_levels
 
 CONFIG = TrainConfig(
@@ -55,14 +55,13 @@ def test_two_processes_take_the_steps_of_one_with_both_batches(pictures: Path, t
         for rank in (0, 1)
     ]
     said = [process.communicate(timeout=240)[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
 
     torch.manual_seed(0)
     config = CONFIG
     net = UNet(UNetConfig(**config.net.to_dict() | {"labels": 7}))
     loss = DenoisingLoss(net, config)
-    groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": [loss.weight.knots], "scale": 20.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = make_optimizer(net, [loss.weight.knots], config)
     crops = Crops(split(find_images(pictures), config.validation_share)[0], config)
     for step in range(4):
         losses = []

@@ -27,6 +27,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
     batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
     crop: Annotated[int | None, typer.Option(help="Side of a crop in pixels.")] = None,
+    optimizer: Annotated[
+        Literal["muon", "adam"] | None, typer.Option(help="Muon, of the convolutions inside the network, or Adam.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate after the warm-up.")] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps of the warm-up.")] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the moving average of the weights.")] = None,
@@ -87,8 +90,8 @@ def train(
     from ..priors.network import load_model
 
     given = {
-        "steps": steps, "batch": batch, "crop": crop, "lr": lr, "warmup": warmup, "ema": ema, "seed": seed,
-        "oversample": oversample, "min_scale": min_scale, "mixed_precision": mixed_precision,
+        "steps": steps, "batch": batch, "crop": crop, "optimizer": optimizer, "lr": lr, "warmup": warmup, "ema": ema,
+        "seed": seed, "oversample": oversample, "min_scale": min_scale, "mixed_precision": mixed_precision,
         "save_every": save_every, "validate_every": validate_every, "size": size, "orientations": orientations,
         "augment": augment, "objective": objective, "cooldown": cooldown,
     }  # fmt: skip

@@ -12,6 +12,7 @@ from ..priors.unet import UNetConfig
 LABELS = 7  # numbers that describe an augmentation: see augment.py
 Orientations = Literal["all", "mirrored", "one"]
 Objective = Literal["denoising", "flow"]
+Optimizer = Literal["muon", "adam"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class TrainConfig:
     objective: what is trained, a "denoising" network (EDM) or the velocity of a "flow" on the straight path; both see
     the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
 
+    optimizer: "muon" (``muon.py``) or "adam" for all parameters. lr: its learning rate; None: 2e-3 of Muon, 1e-3 of
+    Adam.
+
     ema: the decay of the moving average of the weights, in the long run; the average of n steps looks back no further
     than about n / 9.
 
@@ -54,7 +58,8 @@ class TrainConfig:
     steps: int = 36_000
     batch: int = 4
     crop: int = 96
-    lr: float = 1e-3
+    optimizer: Optimizer = "muon"
+    lr: float | None = None
     warmup: int = 300
     ema: float = 0.999
     clip: float = 1.0
@@ -108,6 +113,7 @@ class TrainConfig:
             raise InvalidArgument("augment", self.augment, "0 without a size: it changes whole pictures")
         for name, value, kind in (
             ("orientations", self.turns, Orientations), ("objective", self.objective, Objective),
+            ("optimizer", self.optimizer, Optimizer),
         ):  # fmt: skip
             if value not in get_args(kind):
                 raise InvalidArgument(name, value, f"one of {', '.join(get_args(kind))}")
@@ -116,7 +122,9 @@ class TrainConfig:
         for name in ("seed", "warmup", "oversample", "zoom", "angle", "colour"):
             if getattr(self, name) < 0:
                 raise InvalidArgument(name, getattr(self, name), "a number of at least 0")
-        for name in ("lr", "clip", "data_variance"):
+        if self.lr is not None and not self.lr > 0:
+            raise InvalidArgument("lr", self.lr, "a positive number, or none for what suits the optimizer")
+        for name in ("clip", "data_variance"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(name, getattr(self, name), "a positive number")
         for name in ("grey_share", "focus_share", "ema", "augment", "synthetic", "balance", "mixed"):
@@ -156,6 +164,11 @@ class TrainConfig:
             "validation_levels": (0.002, 0.01, 0.05, 0.2, 1.0),
         }  # fmt: skip
         return cls(**defaults | settings, net=net)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate between warm-up and cooldown."""
+        return self.lr if self.lr is not None else 2e-3 if self.optimizer == "muon" else 1e-3
 
     @property
     def side(self) -> int:

@@ -7,6 +7,7 @@ changed on resuming, and ``cooldown``: the learning rate follows the new cosine 
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -29,6 +30,7 @@ from .config import TrainConfig
 from .interrupt import Interrupt
 from .loss import DenoisingLoss, draw_levels
 from .material import open_material
+from .muon import Muon, parameter_groups
 from .spectrum import measure_spectrum
 from .state import Log, Report, State, one_line
 
@@ -55,8 +57,8 @@ def train(
     goes on from it; else it begins with the weights of the model file ``start_from``, or with random ones. Ctrl-C
     finishes the step, saves and stops. Needs the extra ``[train]``.
 
-    report: called with every record of the log, and before the first step with ``expected``, the seconds that the
-    gradients of a step were measured to take here, ``left``, how many steps there are, ``pictures`` and ``held_out``,
+    report: called with every record of the log, and before the first step with ``expected``, the seconds that
+    a step was measured to take here, ``left``, how many steps there are, ``pictures`` and ``held_out``,
     how many images are trained on and not, and ``passes``, how often the whole run sees each of them.
     """
     no_telemetry()
@@ -80,12 +82,12 @@ def train(
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = DenoisingLoss(net, config)
     # The level weights must settle long before the network does, or the noisiest levels drown the others.
-    groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": [loss.weight.knots], "scale": 20.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    optimizer = make_optimizer(net, [loss.weight.knots], config)
     average = torch.optim.swa_utils.AveragedModel(
         net, device=accelerator.device, multi_avg_fn=partial(move_average, config.ema)
     )
-    state = State(config.net, loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
+    state = State(config, loss, average, optimizer, accelerator.scaler, output / "checkpoint.pt")
+    accelerator.wait_for_everyone()  # the first process may still write the last files of an earlier run
     start = state.load()
     model, optimizer = accelerator.prepare(loss, optimizer)
     state.optimizer = optimizer
@@ -106,7 +108,17 @@ def train(
 
     if report is not None and start < config.steps:
         batch = torch.stack([material.crops[i] for i in _indices(start, config, ranks, rank)])
-        seconds = seconds_of(lambda: accelerator.backward(losses(start, batch)[0]))
+        spare = copy.deepcopy(net)  # whose steps cost what those of the network do, and change nothing
+        rehearsed = make_optimizer(spare, [], config)
+        for parameter in spare.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+        def rehearse() -> None:
+            accelerator.backward(losses(start, batch)[0])
+            rehearsed.step()
+
+        seconds = seconds_of(rehearse)
+        del spare, rehearsed
         if accelerator.is_main_process:
             seen_of_each = config.steps * config.batch * ranks / material.files
             report({"step": start, "expected": seconds, "left": config.steps - start, "pictures": material.files,
@@ -187,6 +199,19 @@ def seconds_of(work: Callable[[], object], repeats: int = 2) -> float:
     return (time.perf_counter() - began) / repeats
 
 
+def make_optimizer(net: UNet, fast: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of ``net``, and of other parameters, ``fast``, at 20 times the learning rate, always by Adam."""
+    matrices, others = parameter_groups(net)
+    groups = [{"params": others, "scale": 1.0}, {"params": fast, "scale": 20.0}]
+    if config.optimizer == "muon":
+        groups.append({"params": matrices, "scale": 1.0, "matrices": True})
+        # Who asks for bfloat16 has a processor that is fast at it.
+        dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
+        return Muon(groups, config.learning_rate, dtype=dtype)
+    groups[0]["params"] = list(net.parameters())
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+
+
 def begin_with(net: UNet, known: UNet, config: UNetConfig) -> None:
     """Give ``net`` the weights of ``known``, of the same architecture or of one with fewer blocks at some levels.
 
@@ -208,7 +233,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     cooldown = config.steps if config.cooldown is None else min(config.cooldown, config.steps)
     place = (step - (config.steps - cooldown)) / max(1, cooldown)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, place))))
-    return config.lr * warm * (0.01 + 0.99 * cosine)
+    return config.learning_rate * warm * (0.01 + 0.99 * cosine)
 
 
 def as_prior(net: torch.nn.Module, config: TrainConfig, card: dict[str, Any] | None, step: int) -> NetworkPrior:

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import InvalidFile
 from ..files import atomic_path, remove_half_written
-from ..priors.unet import UNetConfig
+from .config import TrainConfig
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -22,9 +22,9 @@ class State:
     """What a checkpoint holds; ``running`` is the sum of the losses since the last line of the log, and how many."""
 
     def __init__(
-        self, net: UNetConfig, loss: torch.nn.Module, average: Any, optimizer: Any, scaler: Any, path: Path
+        self, config: TrainConfig, loss: torch.nn.Module, average: Any, optimizer: Any, scaler: Any, path: Path
     ) -> None:
-        self.net = net
+        self.config = config
         self.loss, self.average, self.optimizer, self.scaler, self.path = loss, average, optimizer, scaler, path
         self.running = 0.0, 0
 
@@ -32,7 +32,8 @@ class State:
         """Write everything that step ``step`` and later ones depend on."""
         parts = {
             "step": step,
-            "net": self.net.to_dict(),
+            "net": self.config.net.to_dict(),
+            "method": self.config.optimizer,
             "running": self.running,
             "loss": self.loss.state_dict(),
             "average": self.average.state_dict(),
@@ -58,6 +59,8 @@ class State:
         try:
             parts = torch.load(self.path, map_location="cpu", weights_only=True)
             self._check_network(parts.get("net") or {})
+            if (method := parts.get("method", "adam")) != self.config.optimizer:  # the first ones knew no other
+                raise ValueError(f"the run's optimizer is {method}, and not {self.config.optimizer}")
             self.loss.load_state_dict(parts["loss"])
             self.average.load_state_dict(parts["average"])
             self.optimizer.load_state_dict(parts["optimizer"])
@@ -72,7 +75,7 @@ class State:
         """Weights fit some other networks as well as their own. The first checkpoints, of networks with a norm, say
         nothing of it.
         """
-        asked = self.net.to_dict()
+        asked = self.config.net.to_dict()
         for name, value in ({"norm": True} | dict(written)).items():
             if name != "dropout" and asked[name] != value:
                 raise ValueError(f"the run's network has {name} {value}, and not {asked[name]}")

@@ -34,8 +34,8 @@ from kintsugi.training.config import TrainConfig
 from kintsugi.training.loop import make_optimizer, train
 
 BASE = TrainConfig(
-    batch=8, crop=96, optimizer="adam", lr=6e-4, ema=0.99, mixed_precision="bf16", focus=(0.06, 0.6), focus_share=0.7, seed=3,
-    save_every=100_000, validate_every=100_000, validation_crops=96, net=UNetConfig(norm=True),
+    batch=8, crop=96, optimizer="adam", lr=6e-4, ema=0.99, mixed_precision="bf16", focus=(0.06, 0.6), focus_share=0.7,
+    seed=3, save_every=100_000, validate_every=100_000, validation_crops=96, net=UNetConfig(norm=True),
 )  # fmt: skip
 
 

@@ -200,10 +200,15 @@ def seconds_of(work: Callable[[], object], repeats: int = 2) -> float:
 
 
 def make_optimizer(net: UNet, fast: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of ``net``, and of other parameters, ``fast``, at 20 times the learning rate, always by Adam."""
+    """The optimizer of ``net``, and of other parameters, ``fast``, at 20 times the learning rate of Adam.
+
+    A group's ``scale`` is what the learning rate of the configuration is multiplied by: of Muon that of its matrices,
+    with half of it for Adam.
+    """
     matrices, others = parameter_groups(net)
-    groups = [{"params": others, "scale": 1.0}, {"params": fast, "scale": 20.0}]
+    groups: list[dict[str, Any]] = [{"params": others, "scale": 1.0}, {"params": fast, "scale": 20.0}]
     if config.optimizer == "muon":
+        groups = [group | {"scale": 0.5 * group["scale"]} for group in groups]
         groups.append({"params": matrices, "scale": 1.0, "matrices": True})
         # Who asks for bfloat16 has a processor that is fast at it.
         dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32

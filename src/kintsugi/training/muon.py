@@ -7,7 +7,7 @@ takes the momentum ``M = U S V^T`` of the matrix and steps by the nearest orthog
     W <- W - lr * 0.2 sqrt(max(rows, columns)) * U V^T,
 
 in which all directions count alike. The factor makes the root mean square of an update 0.2 lr, about that of Adam, so
-that one learning rate serves both (Liu et al., 2025, "Muon is scalable for LLM training"). ``U V^T`` is found without
+that learning rates can be compared (Liu et al., 2025, "Muon is scalable for LLM training"). ``U V^T`` is found without
 an SVD by five steps of the quintic Newton-Schulz iteration ``X <- a X + b (X X^T) X + c (X X^T)^2 X``, whose
 coefficients raise small singular values fast and leave all between 0.7 and 1.2, which is as good.
 

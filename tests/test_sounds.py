@@ -93,6 +93,29 @@ def test_white_noise_is_estimated_beneath_music(sigma: float) -> None:
     assert estimate_noise(silence) == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.parametrize(("rate", "sigma"), [(22_050, 0.003), (44_100, 0.003), (44_100, 0.03), (48_000, 0.001)])
+def test_noise_below_an_empty_band(rate: int, sigma: float) -> None:
+    """A recording at 16 kHz that was saved at a higher rate has as much noise at each of its frequencies: white noise
+    that had it at all of them would be stronger by the root of the ratio of the rates.
+    """
+    music = tone(440, 3) * torch.linspace(1, 0, 3 * RATE) + tone(1234, 3, amplitude=0.1)
+    noisy = music + sigma * torch.randn(1, 3 * RATE, generator=torch.Generator().manual_seed(0))
+    saved = resample(noisy, RATE, rate)
+    rounded = (saved * 2**15).round() / 2**15
+    expected = sigma * math.sqrt(rate / RATE)
+    assert estimate_noise(saved) == pytest.approx(expected, rel=0.1)
+    assert estimate_noise(rounded) == pytest.approx(expected, rel=0.1)
+
+
+def test_music_that_ends_gradually_has_the_whole_band() -> None:
+    """Forty partials, each fainter by 3 dB than the one before, rounded to 16 bits."""
+    t = torch.arange(3 * 44_100) / 44_100
+    music = sum(10 ** (-3 * k / 20) * torch.sin(2 * math.pi * 262 * k * t) for k in range(1, 41))
+    music = (0.2 * music / music.abs().max() * torch.exp(-t))[None]
+    rounded = (music * 2**15).round() / 2**15
+    assert estimate_noise(rounded) == pytest.approx(2**-15 / math.sqrt(12), rel=0.2)
+
+
 def test_noise_is_at_least_that_of_the_file() -> None:
     x = tone(440, 0.5)
     assert noise_level(x, "PCM_16", None) == pytest.approx(2**-15 / math.sqrt(12))

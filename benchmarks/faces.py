@@ -35,7 +35,6 @@ from torch import Tensor
 import kintsugi
 from kintsugi.errors import InvalidArgument
 from kintsugi.metrics import KID
-from kintsugi.operators import Mask
 from kintsugi.priors import NetworkPrior, Prior
 from kintsugi.samplers import Schedule
 from kintsugi.training.data import find_images, read_signal, split
@@ -144,14 +143,8 @@ def load(files: list[Path], size: int) -> Tensor:
 
 
 def draw(prior: Prior, count: int, steps: int, seed: int) -> Tensor:
-    """``(count, 3, size, size)``: samples of the prior; the sampler looks at no measurement."""
-    size = side(prior)
-    first = torch.zeros(size, size, dtype=torch.bool)
-    first[0, 0] = True
-    problem = kintsugi.Problem(torch.zeros(1, 3, size, size), Mask(first, (3, size, size)))
-    schedule = Schedule(start="zero", eta=60.0, end=0.02)
-    result = kintsugi.restore(problem, prior, "ddim", steps=steps, samples=count, seed=seed, schedule=schedule)
-    return result.samples[0]
+    """``(count, 3, size, size)``: samples of the prior, at the levels that the card was made with."""
+    return kintsugi.sample(prior, count, steps=steps, seed=seed, schedule=Schedule(start="zero", eta=60.0, end=0.02))
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import blind, operators, oracles, phantoms, samplers, uncertainty
     from .blind.estimate import Estimate, estimate
     from .blind.learn import Learned, learn
+    from .drawing import sample
     from .driver import restore
     from .presets import load_preset
     from .priors import Prior, available_priors, load_prior
@@ -44,6 +45,7 @@ _HOMES = {
     "load_prior": "priors",
     "make_sampler": "samplers",
     "restore": "driver",
+    "sample": "drawing",
 }
 _MODULES = ("blind", "operators", "oracles", "phantoms", "samplers", "uncertainty")
 
@@ -100,6 +102,7 @@ __all__ = [
     "oracles",
     "phantoms",
     "restore",
+    "sample",
     "samplers",
     "uncertainty",
 ]

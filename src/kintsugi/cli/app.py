@@ -123,4 +123,5 @@ from . import bench  # noqa: E402, F401
 from . import tune  # noqa: E402, F401
 from . import train  # noqa: E402, F401
 from . import calibrate  # noqa: E402, F401
+from . import sample  # noqa: E402, F401
 from . import ui  # noqa: E402, F401

@@ -14,13 +14,13 @@ LONGEST = 1000  # characters of a line: names of files may hold anything, which 
 
 
 @contextmanager
-def step_bar() -> Iterator[Callable[[int, int], None]]:
-    """How far a restoration is, as a function of steps done and steps in all: a bar on the terminal, else lines."""
+def step_bar(word: str = "restoring") -> Iterator[Callable[[int, int], None]]:
+    """How far a run is, as a function of steps done and steps in all: a bar on the terminal, else lines."""
     with _bar() as progress:
         if progress.disable:
             yield plain.step_lines(plain.EVERY)
             return
-        bar = progress.add_task("restoring", total=None)
+        bar = progress.add_task(word, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 

@@ -31,7 +31,8 @@ from kintsugi.priors.embedded import prior_path
 from kintsugi.priors.network import load_model
 from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training.config import TrainConfig
-from kintsugi.training.loop import make_optimizer, train
+from kintsugi.training.loop import train
+from kintsugi.training.optimizer import make_optimizer
 
 BASE = TrainConfig(
     batch=8, crop=96, optimizer="adam", lr=6e-4, ema=0.99, mixed_precision="bf16", focus=(0.06, 0.6), focus_share=0.7,

@@ -36,8 +36,9 @@ from kintsugi.training.data import (
     validation_crops,
 )
 from kintsugi.training.interrupt import Interrupt
-from kintsugi.training.loop import learning_rate, move_average, train, validate
+from kintsugi.training.loop import move_average, train, validate
 from kintsugi.training.loss import DenoisingLoss, LevelWeight, draw_levels
+from kintsugi.training.optimizer import learning_rate
 from kintsugi.training.spectrum import measure_spectrum
 from scripted import Scripted
 

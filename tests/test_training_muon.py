@@ -11,8 +11,9 @@ import torch
 from kintsugi.errors import InvalidArgument, InvalidFile
 from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training.config import TrainConfig
-from kintsugi.training.loop import learning_rate, make_optimizer, train
-from kintsugi.training.muon import Muon, orthogonalise, parameter_groups
+from kintsugi.training.loop import train
+from kintsugi.training.muon import Muon, orthogonalise
+from kintsugi.training.optimizer import learning_rate, make_optimizer, parameter_groups
 
 NET = UNetConfig(widths=(8, 16), blocks=(1, 1), embedding=16, norm=False)
 

@@ -24,8 +24,9 @@ from kintsugi.training import loop, material
 from kintsugi.training.augment import Augmentation, draw_labels
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.data import Crops, find_images, spectrum_crops, to_signal, validation_crops
-from kintsugi.training.loop import learning_rate, train
+from kintsugi.training.loop import train
 from kintsugi.training.loss import DenoisingLoss, draw_levels
+from kintsugi.training.optimizer import learning_rate
 from kintsugi.training.pictures import as_square, turned, whole_picture
 from kintsugi.training.state import Log
 from scripted import Scripted

@@ -15,8 +15,8 @@ from kintsugi.priors.unet import UNet, UNetConfig
 from kintsugi.training.augment import draw_labels
 from kintsugi.training.config import TrainConfig
 from kintsugi.training.data import Crops, find_images, split
-from kintsugi.training.loop import learning_rate, make_optimizer
 from kintsugi.training.loss import DenoisingLoss, draw_levels
+from kintsugi.training.optimizer import learning_rate, make_optimizer
 
 CONFIG = TrainConfig(
     steps=4, batch=2, size=16, warmup=2, save_every=2, validate_every=2, validation_crops=1, cooldown=0, augment=0.5,

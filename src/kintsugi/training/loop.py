@@ -7,8 +7,6 @@ changed on resuming, and ``cooldown``: the learning rate follows the new cosine 
 
 from __future__ import annotations
 
-import copy
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +28,7 @@ from .config import TrainConfig
 from .interrupt import Interrupt
 from .loss import DenoisingLoss, draw_levels
 from .material import open_material
-from .muon import Muon, parameter_groups
+from .optimizer import idle_optimizer, learning_rate, make_optimizer
 from .spectrum import measure_spectrum
 from .state import Log, Report, State, one_line
 
@@ -57,9 +55,9 @@ def train(
     goes on from it; else it begins with the weights of the model file ``start_from``, or with random ones. Ctrl-C
     finishes the step, saves and stops. Needs the extra ``[train]``.
 
-    report: called with every record of the log, and before the first step with ``expected``, the seconds that
-    a step was measured to take here, ``left``, how many steps there are, ``pictures`` and ``held_out``,
-    how many images are trained on and not, and ``passes``, how often the whole run sees each of them.
+    report: called with every record of the log, and before the first step with ``expected``, the seconds that a step
+    was measured to take here, ``left``, how many steps there are, ``pictures`` and ``held_out``, how many images are
+    trained on and not, and ``passes``, how often the whole run sees each of them.
     """
     no_telemetry()
     from accelerate import Accelerator
@@ -108,17 +106,9 @@ def train(
 
     if report is not None and start < config.steps:
         batch = torch.stack([material.crops[i] for i in _indices(start, config, ranks, rank)])
-        spare = copy.deepcopy(net)  # whose steps cost what those of the network do, and change nothing
-        rehearsed = make_optimizer(spare, [], config)
-        for parameter in spare.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-
-        def rehearse() -> None:
-            accelerator.backward(losses(start, batch)[0])
-            rehearsed.step()
-
-        seconds = seconds_of(rehearse)
-        del spare, rehearsed
+        spare = idle_optimizer(net, config)
+        seconds = seconds_of(lambda: (accelerator.backward(losses(start, batch)[0]), spare.step()))
+        del spare
         if accelerator.is_main_process:
             seen_of_each = config.steps * config.batch * ranks / material.files
             report({"step": start, "expected": seconds, "left": config.steps - start, "pictures": material.files,
@@ -199,24 +189,6 @@ def seconds_of(work: Callable[[], object], repeats: int = 2) -> float:
     return (time.perf_counter() - began) / repeats
 
 
-def make_optimizer(net: UNet, fast: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of ``net``, and of other parameters, ``fast``, at 20 times the learning rate of Adam.
-
-    A group's ``scale`` is what the learning rate of the configuration is multiplied by: of Muon that of its matrices,
-    with half of it for Adam.
-    """
-    matrices, others = parameter_groups(net)
-    groups: list[dict[str, Any]] = [{"params": others, "scale": 1.0}, {"params": fast, "scale": 20.0}]
-    if config.optimizer == "muon":
-        groups = [group | {"scale": 0.5 * group["scale"]} for group in groups]
-        groups.append({"params": matrices, "scale": 1.0, "matrices": True})
-        # Who asks for bfloat16 has a processor that is fast at it.
-        dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
-        return Muon(groups, config.learning_rate, dtype=dtype)
-    groups[0]["params"] = list(net.parameters())
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-
-
 def begin_with(net: UNet, known: UNet, config: UNetConfig) -> None:
     """Give ``net`` the weights of ``known``, of the same architecture or of one with fewer blocks at some levels.
 
@@ -230,15 +202,6 @@ def begin_with(net: UNet, known: UNet, config: UNetConfig) -> None:
         if isinstance(module, Block) and f"{name}.second.weight" not in weights:
             module.be_identity()
     net.load_state_dict(weights, strict=False)
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then constant, and over the last ``cooldown`` steps a cosine to a hundredth of ``lr``."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
-    cooldown = config.steps if config.cooldown is None else min(config.cooldown, config.steps)
-    place = (step - (config.steps - cooldown)) / max(1, cooldown)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, place))))
-    return config.learning_rate * warm * (0.01 + 0.99 * cosine)
 
 
 def as_prior(net: torch.nn.Module, config: TrainConfig, card: dict[str, Any] | None, step: int) -> NetworkPrior:

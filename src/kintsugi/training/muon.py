@@ -25,9 +25,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from ..priors.unet import UNet
+from torch import Tensor
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # Jordan's
 NEWTON_SCHULZ_STEPS = 5
@@ -99,11 +97,3 @@ def orthogonalise(matrix: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.T if tall else x
-
-
-def parameter_groups(net: UNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The convolutions inside ``net``, which are matrices to Muon, and its other parameters."""
-    ends = {net.stem.weight, net.head.weight}
-    inside = [p for p in net.parameters() if p.ndim == 4 and p not in ends]
-    chosen = set(inside)
-    return inside, [p for p in net.parameters() if p not in chosen]

@@ -2,7 +2,8 @@
 
     python docs/make_sounds.py FOLDER MODEL
 
-FOLDER is that of the test sounds. Writes docs/pictures/sound-*.jpg.
+FOLDER is that of the test sounds. Writes docs/pictures/sound-*.jpg, and eight samples of the model with nothing
+measured, each brought to a peak of 0.5, as docs/pictures/sound-samples.flac.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
-from kintsugi import load_prior
-from kintsugi.sounds import Sound, read_sound
+from kintsugi import Prior, load_prior, sample
+from kintsugi.sounds import Sound, read_sound, write_sound
 from kintsugi.sounds.restoring import restore_sound
 from kintsugi.sounds.simulating import simulate_sound
-from kintsugi.sounds.spectrogram import spectrograms
+from kintsugi.sounds.spectrogram import plots, spectrograms
 from kintsugi.sounds.tasks import SoundSettings, prepare_sound
 
 HERE = Path(__file__).parent
@@ -55,6 +57,18 @@ def main(folder: Path, model: str) -> None:
         panels = [("the original", clean), ("degraded", degraded), (f"restored, {steps} steps", restored)]
         pixels = ((spectrograms(panels).pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(HERE / "pictures" / f"sound-{name}.jpg", quality=80)
+    draw(prior)
+
+
+def draw(prior: Prior, count: int = 8, rate: int = 16_000) -> None:
+    """The first samples of seed 0, two seconds each: their spectrograms in two rows, and one sound of all."""
+    drawn = sample(prior, count, size=(2 * rate,), steps=150, churn=1.0, batch=count)
+    loud = [x / x.abs().max() / 2 for x in drawn]
+    panels = [np.pad(each, ((0, 6), (0, 6)), constant_values=255) for each in
+              (plot[:, ::4] for plot in plots([Sound(x, rate, "FLOAT") for x in loud]))]  # fmt: skip
+    rows = [np.concatenate(panels[k : k + count // 2], 1) for k in (0, count // 2)]
+    Image.fromarray(np.concatenate(rows)).save(HERE / "pictures" / "sound-samples.jpg", quality=80)
+    write_sound(HERE / "pictures" / "sound-samples.flac", torch.cat(loud, 1), rate)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from .problem import Problem
 from .samplers.schedule import Schedule
 
 # In standard deviations of the data: noise in which nothing is seen of a signal, and beside which nothing is of noise.
-FIRST, LAST = 100.0, 0.02
+FIRST, LAST = 100.0, 0.003
 
 
 def sample(
@@ -52,7 +52,7 @@ def sample(
         for a prior that takes any number.
     steps: noise levels visited, one network evaluation each. seed: sample j depends on (seed, j) alone.
     churn: how much fresh noise each step adds, 0 (none, DDIM) to 1 (DDPM), which forgets the errors of earlier steps.
-    schedule: the noise levels; None for 100 down to 0.02 standard deviations of the data for models of Kintsugi's own
+    schedule: the noise levels; None for 100 down to 0.003 standard deviations of the data for models of Kintsugi's own
         format, and for steps that are uniform in the model's own time for others.
     device, batch, max_memory, progress: as of :func:`kintsugi.restore`.
 

@@ -18,7 +18,7 @@ def step_bar(word: str = "restoring") -> Iterator[Callable[[int, int], None]]:
     """How far a run is, as a function of steps done and steps in all: a bar on the terminal, else lines."""
     with _bar() as progress:
         if progress.disable:
-            yield plain.step_lines(plain.EVERY)
+            yield plain.step_lines(plain.EVERY, word=word)
             return
         bar = progress.add_task(word, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)

@@ -2,7 +2,9 @@
 
 Noise levels are in units of the data. Photographs have a standard deviation of 0.5 and rounding of 0.008; music that
 was brought to its full level has one of 0.2, and what lies 60 dB below its peaks is heard. So runs begin and end lower.
-Chosen by a grid on held-out training sounds (noise, gaps, bandwidth; 5 and 20 steps) with a small model.
+Those of `kintsugi` were chosen by a grid of first and last levels on eight held-out training sounds with the model
+`sound`, by SI-SDR and, of bandwidth, by the spectral distance; those of others on noise, gaps and bandwidth with a
+small model.
 
 Gaps begin with a good guess (``prediction.py``), and so low, `kintsugi` at the size of its error: from higher levels
 the model forgets the phases of steady tones (20 ms, 5 steps: 22.6 dB from 0.2, 26.2 so). What was clipped has a poor
@@ -21,7 +23,9 @@ def sound_defaults(sampler: str, steps: int, task: str) -> dict[str, Any]:
     few, gap = steps < 10, task == "gap"
     end = 0.005 if few and not gap else 0.002
     default: dict[str, dict[str, Any]] = {
-        "gap": {"end": end}, "denoise": {}, "declip": {"eta": 0.4 if few else 0.2, "end": end},
+        "gap": {"end": end}, "denoise": {}, "declip": {"eta": 0.8 if few else 0.4, "end": end},
+        "bandwidth": {"eta": 0.1, "end": 0.005}, "dereverb": {"eta": 0.4, "end": 0.002},
+        "mulaw": {"eta": 0.1, "end": 0.002}, "quantise": {"eta": 0.1, "end": 0.002},
     }  # fmt: skip
     known: dict[str, dict[str, Any]] = {
         "kintsugi": default.get(task, {"eta": 0.2, "end": end}),

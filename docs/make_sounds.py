@@ -64,7 +64,7 @@ def draw(prior: Prior, count: int = 8, rate: int = 16_000) -> None:
     """The first samples of seed 0, two seconds each: their spectrograms in two rows, and one sound of all."""
     drawn = sample(prior, count, size=(2 * rate,), steps=150, churn=1.0, batch=count)
     loud = [x / x.abs().max() / 2 for x in drawn]
-    panels = [np.pad(each, ((0, 6), (0, 6)), constant_values=255) for each in
+    panels = [np.pad(each, ((0, 6), (0, 6), (0, 0)), constant_values=255) for each in
               (plot[:, ::4] for plot in plots([Sound(x, rate, "FLOAT") for x in loud]))]  # fmt: skip
     rows = [np.concatenate(panels[k : k + count // 2], 1) for k in (0, count // 2)]
     Image.fromarray(np.concatenate(rows)).save(HERE / "pictures" / "sound-samples.jpg", quality=80)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from kintsugi import Prior, load_prior, sample
 from kintsugi.sounds import Sound, read_sound, write_sound
-from kintsugi.sounds.restoring import restore_sound
+from kintsugi.sounds.restoring import model_rate, restore_sound
 from kintsugi.sounds.simulating import simulate_sound
 from kintsugi.sounds.spectrogram import plots, spectrograms
 from kintsugi.sounds.tasks import SoundSettings, prepare_sound
@@ -60,8 +60,9 @@ def main(folder: Path, model: str) -> None:
     draw(prior)
 
 
-def draw(prior: Prior, count: int = 8, rate: int = 16_000) -> None:
+def draw(prior: Prior, count: int = 8) -> None:
     """The first samples of seed 0, two seconds each: their spectrograms in two rows, and one sound of all."""
+    rate = model_rate(prior)
     drawn = sample(prior, count, size=(2 * rate,), steps=150, churn=1.0, batch=count)
     loud = [x / x.abs().max() / 2 for x in drawn]
     panels = [np.pad(each, ((0, 6), (0, 6), (0, 0)), constant_values=255) for each in

@@ -68,8 +68,9 @@ def main() -> None:
         with window(browser, address, 1180, 800) as page:
             page.click("[data-example=parrots]")
             page.wait_for_selector("body[data-wrong=holes]")
-            page.fill("#k-samples input[type=number]", "4")
-            page.keyboard.press("Tab")
+            for control, value in (("k-samples", 4), ("k-texture", 1)):  # at texture 0 samples hardly differ
+                page.fill(f"#{control} input[type=number]", str(value))
+                page.keyboard.press("Tab")
             page.wait_for_timeout(1000)
             page.evaluate("window.scrollTo(0, 0)")
             save(page, "mask")
@@ -78,7 +79,7 @@ def main() -> None:
             page.wait_for_timeout(1000)
             page.evaluate("document.getElementById('k-views').scrollIntoView(); window.scrollBy(0, -16)")
             save(page, "gold")
-        with window(browser, address, 1000, 1400) as page:
+        with window(browser, address, 1180, 1400) as page:
             page.click("[data-example=voice]")
             page.wait_for_selector("body[data-wrong=hiss]")
             mend(page)

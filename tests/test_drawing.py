@@ -14,6 +14,7 @@ import kintsugi
 from kintsugi.cli import app
 from kintsugi.drawing import signal_shape
 from kintsugi.errors import InvalidArgument
+from kintsugi.operators import Mask
 from kintsugi.priors import GaussianPrior
 from kintsugi.priors.base import Prior
 from kintsugi.samplers.schedule import Schedule
@@ -36,6 +37,18 @@ def test_samples_of_a_gaussian_are_its_own(churn: float) -> None:
     white = torch.linalg.solve_triangular(ROOT, (x - MEAN).T, upper=False)
     torch.testing.assert_close(white.mean(1), torch.zeros_like(MEAN), rtol=0, atol=0.06)
     torch.testing.assert_close(white.cov(), torch.eye(6, dtype=torch.float64), rtol=0, atol=0.12)
+
+
+def test_samples_are_those_of_ddim(model: Path) -> None:
+    """With the churn and the levels that were asked for; by default levels in units of the data's deviation, 0.5."""
+    seen = torch.zeros(8, 12, dtype=torch.bool)
+    seen[3, 4] = True
+    problem = kintsugi.Problem(torch.ones(1, 3, 8, 12), Mask(seen, (3, 8, 12)))
+    for given, eta, end in ((Schedule(start="zero", eta=9.0, end=0.1), 9.0, 0.1), (None, 50.0, 0.0015)):
+        drawn = kintsugi.sample(model, 2, size=(8, 12), steps=4, churn=0.6, schedule=given)
+        schedule = Schedule(start="zero", eta=eta, end=end)
+        ddim = kintsugi.restore(problem, model, "ddim", steps=4, samples=2, churn=0.6, schedule=schedule)
+        assert torch.equal(drawn, ddim.samples[0])
 
 
 def test_a_sample_depends_on_its_seed_alone(model: Path) -> None:

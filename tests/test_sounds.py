@@ -93,7 +93,9 @@ def test_white_noise_is_estimated_beneath_music(sigma: float) -> None:
     assert estimate_noise(silence) == pytest.approx(sigma, rel=0.15)
 
 
-@pytest.mark.parametrize(("rate", "sigma"), [(22_050, 0.003), (44_100, 0.003), (44_100, 0.03), (48_000, 0.001)])
+@pytest.mark.parametrize(
+    ("rate", "sigma"), [(22_050, 0.003), (44_100, 0.003), (44_100, 0.03), (48_000, 0.001), (44_100, 0.5)]
+)
 def test_noise_below_an_empty_band(rate: int, sigma: float) -> None:
     """A recording at 16 kHz that was saved at a higher rate has as much noise at each of its frequencies: white noise
     that had it at all of them would be stronger by the root of the ratio of the rates.
@@ -105,6 +107,14 @@ def test_noise_below_an_empty_band(rate: int, sigma: float) -> None:
     expected = sigma * math.sqrt(rate / RATE)
     assert estimate_noise(saved) == pytest.approx(expected, rel=0.1)
     assert estimate_noise(rounded) == pytest.approx(expected, rel=0.1)
+
+
+def test_music_that_ends_at_a_cliff_over_noise_is_no_noise() -> None:
+    """Loud music without gaps that a filter has cut at 4 kHz, recorded with white noise at all frequencies."""
+    generator = torch.Generator().manual_seed(0)
+    music = resample(0.1 * torch.randn(1, 3 * 8000, generator=generator), 8000, 44_100)
+    noisy = music + 0.001 * torch.randn(music.shape, generator=generator)
+    assert estimate_noise(noisy) == pytest.approx(0.001, rel=0.1)
 
 
 def test_music_that_ends_gradually_has_the_whole_band() -> None:

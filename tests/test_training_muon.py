@@ -62,7 +62,7 @@ def test_matrices_are_stepped_as_torch_steps_them() -> None:
     a = Muon([{"params": [ours], "matrices": True}], lr=0.02, dtype=torch.bfloat16)
     b = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     for k in range(5):
-        ours.grad, theirs.grad = draw(2, 12, 20, seed=k, dtype=torch.float32)[:1].expand(2, -1, -1).clone()
+        ours.grad, theirs.grad = (draw(12, 20, seed=k, dtype=torch.float32) for _ in range(2))
         a.step()
         b.step()
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)  # a few roundings to bfloat16 of 0.02 x 0.2 x 4.5
@@ -128,6 +128,20 @@ def test_settings_and_their_errors(tmp_path: Path) -> None:
         made = make_optimizer(net, [], replace(config, optimizer=name))  # type: ignore[arg-type]
         assert type(made) is kind
         assert sum(len(group["params"]) for group in made.param_groups) == len(list(net.parameters()))
+
+
+def test_each_group_has_its_share_of_the_learning_rate() -> None:
+    """What Muon leaves to Adam has half of it, and the estimates of the losses 20 times as much as that."""
+    net, knots = UNet(NET), torch.nn.Parameter(torch.zeros(3))
+    matrices, others = ({id(p) for p in group} for group in parameter_groups(net))
+    config = TrainConfig(net=NET)
+    for optimizer, expected in (
+        ("muon", [(others, 0.5), ({id(knots)}, 10.0), (matrices, 1.0)]),
+        ("adam", [(others | matrices, 1.0), ({id(knots)}, 20.0)]),
+    ):
+        groups = make_optimizer(net, [knots], replace(config, optimizer=optimizer)).param_groups  # type: ignore[arg-type]
+        assert [({id(p) for p in group["params"]}, group["scale"]) for group in groups] == expected
+        assert [group.get("matrices", False) for group in groups] == [False, False, True][: len(groups)]
 
 
 def test_a_run_keeps_its_optimizer(pictures: Path, tmp_path: Path) -> None:

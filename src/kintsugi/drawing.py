@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,14 +61,13 @@ def sample(
     if schedule is None and isinstance(prior, NetworkPrior):
         scale = math.sqrt(prior.data_variance)
         schedule = Schedule(start="zero", eta=min(FIRST * scale, prior.path.eta_max), end=LAST * scale)
-    settings: dict[str, Any] = {"churn": churn, "schedule": schedule}
     shape = signal_shape(prior, size)
     seen = torch.zeros(shape[1:], dtype=torch.bool)
     seen.view(-1)[0] = True  # what DDIM is given and does not look at
     problem = Problem(torch.zeros(1, *shape, device=device), Mask(seen, shape))
     result = restore(
         problem, prior, "ddim", steps=steps, samples=count, seed=seed, batch=batch, max_memory=max_memory,
-        progress=progress, **settings,
+        progress=progress, churn=churn, schedule=schedule,
     )  # fmt: skip
     return result.samples[0]
 

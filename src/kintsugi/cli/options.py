@@ -96,6 +96,7 @@ Preset = Annotated[
         autocompletion=preset_names,
     ),
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
 _UNCERTAINTY, _CONTROL = "Uncertainty", "What is kept of the original"

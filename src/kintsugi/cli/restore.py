@@ -91,7 +91,7 @@ def restore(
     windows: Annotated[
         bool, typer.Option("--windows", help="Overlapping windows, for a model of pictures of one size.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: options.Device = "auto",
     compare: Annotated[
         bool,
         typer.Option("--compare", help="Also write OUT-compare.png: input and output, of sounds their spectrograms."),

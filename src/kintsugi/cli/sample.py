@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +33,7 @@ def sample(
         float, typer.Option(help="Fresh noise in each step: 0 for none, 1 as much as there was.", min=0, max=1)
     ] = 0.0,
     seed: options.Seed = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Draw samples of a model with nothing measured: one sheet of pictures, or a file for each sound.
 
@@ -88,7 +89,7 @@ def sheet_layout(count: int) -> tuple[int, int]:
     >>> sheet_layout(1), sheet_layout(16), sheet_layout(10), sheet_layout(100)
     ((1, 1), (4, 4), (3, 4), (13, 8))
     """
-    columns = min(8, max(1, -int(-(count**0.5) // 1)))
+    columns = min(8, math.ceil(math.sqrt(count)))
     return -(-count // columns), columns
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import options
 from .app import app
 
 
@@ -20,7 +21,7 @@ def ui(
         list[str] | None,
         typer.Option(help="A model that visitors may choose, as of 'kintsugi restore'; repeatable. [photo, sound]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: options.Device = "auto",
     max_upload: Annotated[float, typer.Option(help="Largest upload, in MiB.", min=0.1)] = 20,
     max_megapixels: Annotated[float, typer.Option(help="Largest picture, before and after.", min=0.01)] = 4,
     max_seconds: Annotated[float, typer.Option(help="Longest sound, of two channels at 48 kHz.", min=0.1)] = 60,

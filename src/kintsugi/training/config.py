@@ -43,8 +43,8 @@ class TrainConfig:
     objective: what is trained, a "denoising" network (EDM) or the velocity of a "flow" on the straight path; both see
     the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
 
-    optimizer: "muon" (``muon.py``) or "adam" for all parameters. lr: its learning rate, half of
-    which goes to what Muon leaves to Adam; None: 2e-3 of "muon", 1e-3 of "adam".
+    optimizer: "muon" (``muon.py``) or "adam" for all parameters. lr: its learning rate, half of which goes to what
+    Muon leaves to Adam; None: 2e-3 of "muon", 1e-3 of "adam".
 
     ema: the decay of the moving average of the weights, in the long run; the average of n steps looks back no further
     than about n / 9.

@@ -20,16 +20,19 @@ def make_optimizer(net: UNet, fast: list[nn.Parameter], config: TrainConfig) -> 
     A group's ``scale`` is what the learning rate of the configuration is multiplied by: of Muon that of its matrices,
     with half of it for Adam.
     """
+    groups: list[dict[str, Any]]
+    if config.optimizer == "adam":
+        groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": fast, "scale": 20.0}]
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     matrices, others = parameter_groups(net)
-    groups: list[dict[str, Any]] = [{"params": others, "scale": 1.0}, {"params": fast, "scale": 20.0}]
-    if config.optimizer == "muon":
-        groups = [group | {"scale": 0.5 * group["scale"]} for group in groups]
-        groups.append({"params": matrices, "scale": 1.0, "matrices": True})
-        # Who asks for bfloat16 has a processor that is fast at it.
-        dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
-        return Muon(groups, config.learning_rate, dtype=dtype)
-    groups[0]["params"] = list(net.parameters())
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    groups = [
+        {"params": others, "scale": 0.5},
+        {"params": fast, "scale": 10.0},
+        {"params": matrices, "scale": 1.0, "matrices": True},
+    ]
+    # Who asks for bfloat16 has a processor that is fast at it.
+    dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
+    return Muon(groups, config.learning_rate, dtype=dtype)
 
 
 def idle_optimizer(net: UNet, config: TrainConfig) -> torch.optim.Optimizer:

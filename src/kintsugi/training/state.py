@@ -58,9 +58,7 @@ class State:
             return 0
         try:
             parts = torch.load(self.path, map_location="cpu", weights_only=True)
-            self._check_network(parts.get("net") or {})
-            if (method := parts.get("method", "adam")) != self.config.optimizer:  # the first ones knew no other
-                raise ValueError(f"the run's optimizer is {method}, and not {self.config.optimizer}")
+            self._check_run(parts)
             self.loss.load_state_dict(parts["loss"])
             self.average.load_state_dict(parts["average"])
             self.optimizer.load_state_dict(parts["optimizer"])
@@ -71,12 +69,14 @@ class State:
         except Exception as error:
             raise InvalidFile(self.path, f"cannot be resumed with these settings ({one_line(error)})") from error
 
-    def _check_network(self, written: Mapping[str, Any]) -> None:
-        """Weights fit some other networks as well as their own. The first checkpoints, of networks with a norm, say
-        nothing of it.
+    def _check_run(self, parts: Mapping[str, Any]) -> None:
+        """Weights fit some other networks as well as their own. The first checkpoints, of networks with a norm that
+        were trained by Adam, say nothing of either.
         """
+        if (method := parts.get("method", "adam")) != self.config.optimizer:
+            raise ValueError(f"the run's optimizer is {method}, and not {self.config.optimizer}")
         asked = self.config.net.to_dict()
-        for name, value in ({"norm": True} | dict(written)).items():
+        for name, value in ({"norm": True} | dict(parts.get("net") or {})).items():
             if name != "dropout" and asked[name] != value:
                 raise ValueError(f"the run's network has {name} {value}, and not {asked[name]}")
 

@@ -43,13 +43,14 @@ def test_a_step_by_hand() -> None:
     """Nesterov's momentum of two gradients, the root mean square of 0.2 lr, and a convolution as a matrix."""
     weight = torch.nn.Parameter(draw(6, 2, 3, 3))
     before, grads = weight.detach().clone(), [draw(6, 2, 3, 3, seed=k) for k in (1, 2)]
-    optimizer = Muon([{"params": [weight], "matrices": True}], lr=0.1, momentum=0.9, dtype=torch.float64)
+    groups = [{"params": [weight], "matrices": True}]
+    optimizer = Muon(groups, lr=0.1, momentum=0.9, dtype=torch.float64, weight_decay=0.3)
     momentum, expected = torch.zeros(6, 18, dtype=torch.float64), before.flatten(1)
     for grad in grads:
         weight.grad = grad
         optimizer.step()
         momentum = 0.9 * momentum + 0.1 * grad.flatten(1)
-        expected = expected - 0.1 * 0.2 * 18**0.5 * orthogonalise(0.1 * grad.flatten(1) + 0.9 * momentum)
+        expected = 0.97 * expected - 0.1 * 0.2 * 18**0.5 * orthogonalise(0.1 * grad.flatten(1) + 0.9 * momentum)
     torch.testing.assert_close(weight.detach(), expected.view(6, 2, 3, 3))
     # All 6 singular values are about 1, so that the mean square of 6 x 18 elements is about 6 / (6 x 18).
     size = float((orthogonalise(draw(6, 18)) * 0.2 * 18**0.5).square().mean().sqrt())
@@ -59,8 +60,8 @@ def test_a_step_by_hand() -> None:
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9")
 def test_matrices_are_stepped_as_torch_steps_them() -> None:
     ours, theirs = (torch.nn.Parameter(draw(12, 20, dtype=torch.float32)) for _ in range(2))
-    a = Muon([{"params": [ours], "matrices": True}], lr=0.02, dtype=torch.bfloat16)
-    b = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    a = Muon([{"params": [ours], "matrices": True}], lr=0.02, dtype=torch.bfloat16, weight_decay=2.0)
+    b = torch.optim.Muon([theirs], lr=0.02, weight_decay=2.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     for k in range(5):
         ours.grad, theirs.grad = (draw(12, 20, seed=k, dtype=torch.float32) for _ in range(2))
         a.step()
@@ -70,7 +71,7 @@ def test_matrices_are_stepped_as_torch_steps_them() -> None:
 
 def test_other_parameters_are_stepped_as_by_adam() -> None:
     ours, theirs = (torch.nn.Parameter(draw(7, 3)) for _ in range(2))
-    a = Muon([{"params": [ours]}], lr=0.02)
+    a = Muon([{"params": [ours]}], lr=0.02, weight_decay=2.0)  # which is for matrices
     b = torch.optim.AdamW([theirs], lr=0.02, betas=(0.9, 0.99), weight_decay=0.0)
     for k in range(5):
         ours.grad, theirs.grad = draw(7, 3, seed=k), draw(7, 3, seed=k)
@@ -142,6 +143,34 @@ def test_each_group_has_its_share_of_the_learning_rate() -> None:
         groups = make_optimizer(net, [knots], replace(config, optimizer=optimizer)).param_groups  # type: ignore[arg-type]
         assert [({id(p) for p in group["params"]}, group["scale"]) for group in groups] == expected
         assert [group.get("matrices", False) for group in groups] == [False, False, True][: len(groups)]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_what_decays(optimizer: str) -> None:
+    """Where no gradient comes, the matrices of Muon shrink, and all of the network by Adam; never the level weights."""
+    net, knots = UNet(NET), torch.nn.Parameter(torch.ones(3))
+    parameters = [*net.parameters(), knots]
+    before = [p.detach().clone() for p in parameters]
+    made = make_optimizer(net, [knots], TrainConfig(net=NET, optimizer=optimizer, lr=0.1, weight_decay=0.5))  # type: ignore[arg-type]
+    for p in parameters:
+        p.grad = torch.zeros_like(p)
+    made.step()
+    matrices = {id(p) for p in parameter_groups(net)[0]}
+    for p, old in zip(parameters, before, strict=True):
+        decays = p is not knots and (optimizer == "adam" or id(p) in matrices)
+        torch.testing.assert_close(p.detach(), old * (0.95 if decays else 1))
+
+
+def test_weight_decay_may_change_on_resuming(pictures: Path, tmp_path: Path) -> None:
+    """It is the configuration's, not the checkpoint's: a matrix that decays by more ends smaller."""
+    config = TrainConfig(steps=1, batch=2, crop=32, save_every=1, validate_every=10, validation_crops=2, net=NET)
+    config = replace(config, warmup=0, ema=0.0)
+    sizes = {}
+    for decay in (0.0, 100.0):
+        train(pictures, tmp_path / str(decay), config)
+        prior = train(pictures, tmp_path / str(decay), replace(config, steps=2, weight_decay=decay, cooldown=0))
+        sizes[decay] = sum(float(p.detach().norm()) for p in parameter_groups(prior.net)[0])  # type: ignore[arg-type]
+    assert sizes[100.0] < 0.9 * sizes[0.0]
 
 
 def test_a_run_keeps_its_optimizer(pictures: Path, tmp_path: Path) -> None:

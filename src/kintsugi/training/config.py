@@ -44,7 +44,8 @@ class TrainConfig:
     the same noise levels, which are ``t = eta / (1 + eta)`` to the flow.
 
     optimizer: "muon" (``muon.py``) or "adam" for all parameters. lr: its learning rate, half of which goes to what
-    Muon leaves to Adam; None: 2e-3 of "muon", 1e-3 of "adam".
+    Muon leaves to Adam; None: 2e-3 of "muon", 1e-3 of "adam". weight_decay: the share of the weights that a step of
+    learning rate 1 would take away; of the matrices alone by "muon".
 
     ema: the decay of the moving average of the weights, in the long run; the average of n steps looks back no further
     than about n / 9.
@@ -60,6 +61,7 @@ class TrainConfig:
     crop: int = 96
     optimizer: Optimizer = "muon"
     lr: float | None = None
+    weight_decay: float = 0.0
     warmup: int = 300
     ema: float = 0.999
     clip: float = 1.0
@@ -119,7 +121,7 @@ class TrainConfig:
                 raise InvalidArgument(name, value, f"one of {', '.join(get_args(kind))}")
         if self.cooldown is not None and self.cooldown < 0:
             raise InvalidArgument("cooldown", self.cooldown, "a number of steps, or none for all of them")
-        for name in ("seed", "warmup", "oversample", "zoom", "angle", "colour"):
+        for name in ("seed", "warmup", "weight_decay", "oversample", "zoom", "angle", "colour"):
             if getattr(self, name) < 0:
                 raise InvalidArgument(name, getattr(self, name), "a number of at least 0")
         if self.lr is not None and not self.lr > 0:

@@ -4,7 +4,7 @@ The gradient of a convolution, seen as a matrix from inputs to outputs, is nearl
 those of smooth shading, have nearly all of its energy, and gradient descent learns the others (texture) late. Muon
 takes the momentum ``M = U S V^T`` of the matrix and steps by the nearest orthogonal one,
 
-    W <- W - lr * 0.2 sqrt(max(rows, columns)) * U V^T,
+    W <- (1 - lr * decay) W - lr * 0.2 sqrt(max(rows, columns)) * U V^T,
 
 in which all directions count alike. The factor makes the root mean square of an update 0.2 lr, about that of Adam, so
 that learning rates can be compared (Liu et al., 2025, "Muon is scalable for LLM training"). ``U V^T`` is found without
@@ -35,7 +35,8 @@ class Muon(torch.optim.Optimizer):
     """Muon for the groups of parameters with ``matrices`` true, Adam (without weight decay) for the others.
 
     A tensor of more than two axes is the matrix of its first axis against the rest. momentum: of Muon, in the manner of
-    Nesterov. betas, eps: of Adam. dtype: of the Newton-Schulz iteration; bfloat16 suffices where it is fast.
+    Nesterov. weight_decay: of the matrices. betas, eps: of Adam. dtype: of the Newton-Schulz iteration; bfloat16
+    suffices where it is fast.
     """
 
     def __init__(
@@ -46,9 +47,13 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
         dtype: torch.dtype = torch.float32,
+        weight_decay: float = 0.0,
     ) -> None:
         self.dtype = dtype
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "matrices": False})
+        defaults = {
+            "lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay, "matrices": False,
+        }  # fmt: skip
+        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -60,6 +65,8 @@ class Muon(torch.optim.Optimizer):
             update = self._orthogonal if group["matrices"] else self._adam
             for parameter in group["params"]:
                 if parameter.grad is not None:
+                    if group["matrices"]:
+                        parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.sub_(update(parameter.grad, self.state[parameter], group), alpha=group["lr"])
         return loss
 

@@ -17,12 +17,15 @@ from .muon import Muon
 def make_optimizer(net: UNet, fast: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer of ``net``, and of other parameters, ``fast``, at 20 times the learning rate of Adam.
 
-    A group's ``scale`` is what the learning rate of the configuration is multiplied by: of Muon that of its matrices,
-    with half of it for Adam.
+    The weight decay is that of the matrices of Muon, or of all of ``net`` by Adam. A group's ``scale`` is what the
+    learning rate of the configuration is multiplied by: of Muon that of its matrices, with half of it for Adam.
     """
     groups: list[dict[str, Any]]
     if config.optimizer == "adam":
-        groups = [{"params": list(net.parameters()), "scale": 1.0}, {"params": fast, "scale": 20.0}]
+        groups = [
+            {"params": list(net.parameters()), "scale": 1.0, "weight_decay": config.weight_decay},
+            {"params": fast, "scale": 20.0},
+        ]
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     matrices, others = parameter_groups(net)
     groups = [
@@ -32,7 +35,7 @@ def make_optimizer(net: UNet, fast: list[nn.Parameter], config: TrainConfig) -> 
     ]
     # Who asks for bfloat16 has a processor that is fast at it.
     dtype = torch.bfloat16 if config.mixed_precision == "bf16" else torch.float32
-    return Muon(groups, config.learning_rate, dtype=dtype)
+    return Muon(groups, config.learning_rate, dtype=dtype, weight_decay=config.weight_decay)
 
 
 def idle_optimizer(net: UNet, config: TrainConfig) -> torch.optim.Optimizer:

@@ -61,7 +61,11 @@ class State:
             self._check_run(parts)
             self.loss.load_state_dict(parts["loss"])
             self.average.load_state_dict(parts["average"])
+            # The settings of its groups are those of this run, which may be others, and not the checkpoint's.
+            settings = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
             self.optimizer.load_state_dict(parts["optimizer"])
+            for group, asked in zip(self.optimizer.param_groups, settings, strict=True):
+                group.update(asked)
             if self.scaler is not None and "scaler" in parts:
                 self.scaler.load_state_dict(parts["scaler"])
             self.running = parts.get("running", (0.0, 0))

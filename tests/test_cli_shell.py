@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 
 import kintsugi
 from kintsugi.cli import app, inline
-from kintsugi.cli.progress import step_bar
-from kintsugi.progress import step_lines
+from kintsugi.progress import shown, step_lines
 
 RUNNER = CliRunner()
 
@@ -220,13 +219,24 @@ def test_progress_in_logs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_control_characters_in_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kintsugi.progress.EVERY", 0.0)
-    with step_bar() as report:
+    with shown(True) as report:
         report(1, 2)
         report(2, 2)
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 2
     assert said.err.replace("\n", "").isprintable()
+
+
+def test_a_bar_where_somebody_sees_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
+    with shown(True, "drawing") as report:
+        report(1, 4)
+        report(4, 4)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "drawing" in said.err
+    assert "100%" in said.err
 
 
 def test_progress_of_the_library_in_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,12 @@ ROOT = (
 MEAN = torch.linspace(-0.5, 0.5, 6, dtype=torch.float64)
 
 
+def test_progress_says_that_it_draws(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kintsugi.progress.EVERY", 0.0)
+    kintsugi.sample(GaussianPrior(SHAPE, torch.eye(6)), steps=2, progress=True)
+    assert capsys.readouterr().err.startswith("drawing: 1 of 2 steps")
+
+
 @pytest.mark.parametrize("churn", [0.0, 1.0])
 def test_samples_of_a_gaussian_are_its_own(churn: float) -> None:
     """Mean and covariance of 3000 samples, in units of the prior's own."""

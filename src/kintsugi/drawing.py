@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .driver import Progress, restore
+from .driver import restore
 from .errors import InvalidArgument, is_whole
 from .operators import Mask
 from .priors import load_prior
@@ -22,6 +22,7 @@ from .priors.base import Prior
 from .priors.latent import LatentPrior
 from .priors.network import NetworkPrior
 from .problem import Problem
+from .progress import Progress, shown
 from .samplers.schedule import Schedule
 
 # In standard deviations of the data: noise in which nothing is seen of a signal, and beside which nothing is of noise.
@@ -65,10 +66,11 @@ def sample(
     seen = torch.zeros(shape[1:], dtype=torch.bool)
     seen.view(-1)[0] = True  # what DDIM is given and does not look at
     problem = Problem(torch.zeros(1, *shape, device=device), Mask(seen, shape))
-    result = restore(
-        problem, prior, "ddim", steps=steps, samples=count, seed=seed, batch=batch, max_memory=max_memory,
-        progress=progress, churn=churn, schedule=schedule,
-    )  # fmt: skip
+    with shown(progress, "drawing") as report:
+        result = restore(
+            problem, prior, "ddim", steps=steps, samples=count, seed=seed, batch=batch, max_memory=max_memory,
+            progress=report, churn=churn, schedule=schedule,
+        )  # fmt: skip
     return result.samples[0]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import progress as lines
 from .budget import fit_into
 from .errors import InvalidArgument, is_whole
 from .memory import bytes_of, in_words
@@ -24,11 +23,10 @@ from .priors.fitting import Fit, Fitting, in_halves
 from .priors.latent import LatentPrior
 from .priors.wrappers import Counted, Counter
 from .problem import Problem
+from .progress import Progress, shown
 from .restoration import Cost, Restoration
 from .samplers import Sampler, available_samplers, make_sampler
 from .samplers.watch import Watch
-
-Progress = Callable[[int, int], None]
 
 
 def restore(
@@ -120,7 +118,7 @@ def restore(
     chunks = groups * -(-len(y) * samples // groups // size)
     began = time.perf_counter()
     out = []
-    with _bar(progress, chunks * steps) as report, torch.no_grad():
+    with shown(progress) as report, torch.no_grad():
         for index, (keys, part) in enumerate(_parts(problem, samples, size)):
             part = _as_known(prior, part)
 
@@ -216,31 +214,3 @@ def _default_batch(problem: Problem) -> int:
     for n in problem.operator.in_shape[1:]:
         pixels *= n
     return max(1, min(16, 2**18 // pixels))
-
-
-class _bar:
-    """A bar on the terminal or in a notebook, lines in a log, the caller's own callback, or nothing."""
-
-    def __init__(self, progress: Progress | bool | None, total: int) -> None:
-        self.progress, self.total = progress, total
-        self._rich: Any = None
-
-    def __enter__(self) -> Progress:
-        if callable(self.progress):
-            return self.progress
-        if not self.progress:
-            return lambda done, total: None
-        from rich.console import Console
-        from rich.progress import Progress as RichProgress
-
-        console = Console(stderr=True)
-        if not (console.is_terminal or console.is_jupyter):
-            return lines.step_lines(lines.EVERY)
-        self._rich = RichProgress(console=console, transient=True)
-        self._rich.start()
-        task = self._rich.add_task("restoring", total=self.total)
-        return lambda done, total: self._rich.update(task, completed=done, total=total)
-
-    def __exit__(self, *error: object) -> None:
-        if self._rich is not None:
-            self._rich.stop()

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..driver import Progress, restore
+from ..driver import restore
 from ..errors import InvalidArgument, is_whole
 from ..guidance.base import levels_like
 from ..guidance.spectral import error_covariance
@@ -41,6 +41,7 @@ from ..priors import load_prior
 from ..priors.base import Prior
 from ..priors.oracles import StationaryPrior
 from ..problem import Problem
+from ..progress import Progress
 from ..restoration import Restoration
 from ..samplers import Sampler, make_sampler
 from ..samplers.kintsugi import Kintsugi

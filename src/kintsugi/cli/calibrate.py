@@ -45,10 +45,10 @@ def calibrate(
     """
     from ..priors import NetworkPrior, load_prior, prior_path
     from ..priors.network import save_model
+    from ..progress import shown
     from ..training.data import find_images, split
     from ..uncertainty import heldout
     from .picture import Recipe, make_method
-    from .progress import step_bar
 
     if output.suffix != ".safetensors" or not output.absolute().parent.is_dir():
         raise InvalidArgument("output", output, "a .safetensors file in a folder that exists")
@@ -65,7 +65,7 @@ def calibrate(
     if held_out is not None:
         files = split(files, held_out)[1]
     truth = heldout.crops(files, crops, size, seed, max_scale)
-    with step_bar() as show:
+    with shown(True) as show:
         found = heldout.calibrate(prior, truth, method, steps, samples, heldout.problems(size), show)
     prior.calibrations = heldout.merged(prior.calibrations, found)
     save_model(prior, output, _precision(prior_path(model)))

@@ -1,27 +1,13 @@
-"""How far a command is: a bar on a terminal, lines elsewhere."""
+"""How far a command on many pictures is: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
-from .. import progress as plain
 from ..errors import one_line
 
 LONGEST = 1000  # characters of a line: names of files may hold anything, which a terminal would obey
-
-
-@contextmanager
-def step_bar(word: str = "restoring") -> Iterator[Callable[[int, int], None]]:
-    """How far a run is, as a function of steps done and steps in all: a bar on the terminal, else lines."""
-    with _bar() as progress:
-        if progress.disable:
-            yield plain.step_lines(plain.EVERY, word=word)
-            return
-        bar = progress.add_task(word, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 class Teller:

@@ -134,9 +134,9 @@ def restore(
     goes on, and does what failed or has changed.
     """
     from ..memory import wall
+    from ..progress import shown
     from . import picture
     from .crafts import craft_of
-    from .progress import step_bar
 
     path = options.input_path(source)
     craft = craft_of(path, task)
@@ -177,7 +177,7 @@ def restore(
         method = craft.make_method(recipe)
         options.say(*ready.notes)
         model = craft.make_model(recipe)
-        with step_bar() as progress:
+        with shown(True) as progress:
             cost, notes = craft.restore_ready(ready, recipe, model, method, target, progress)
     options.say(*notes)
     if json:

@@ -44,10 +44,10 @@ def sample(
     from ..files import check_file
     from ..images import check_output
     from ..priors import load_prior
+    from ..progress import shown
     from ..sounds.restoring import model_rate
     from ..sounds.writing import FORMATS
     from .picture import find_device
-    from .progress import step_bar
 
     model, target = load_prior(prior), find_device(device)
     sounds = model.shape is not None and len(model.shape) == 2
@@ -64,7 +64,7 @@ def sample(
             raise InvalidArgument("prior", prior, "a model of grey or colour pictures, or of sounds")
         rows, columns = sheet_layout(count)
         check_output(output, size=(rows * shape[1], columns * shape[2]))
-    with step_bar("drawing") as show:
+    with shown(True, "drawing") as show:
         x = draw(model, count, size=shape, steps=steps, seed=seed, churn=churn, device=target, progress=show).cpu()
     for path in save_sounds(x, output, model_rate(model)) if sounds else save_sheet(x, output):
         print(path)

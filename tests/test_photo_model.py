@@ -13,7 +13,7 @@ from torch import Tensor
 
 import kintsugi
 from kintsugi import data_path
-from kintsugi.operators import Blur, gaussian_kernel
+from kintsugi.operators import Bicubic, Blur, gaussian_kernel
 from kintsugi.priors import Prior
 
 LEVELS = (0.05, 2 * 25 / 255, 2 * 50 / 255, 1.0)
@@ -125,3 +125,20 @@ def test_odd_sizes_are_like_others_up_to_their_borders(model: Prior, size: tuple
         middle = error[..., 8:-8, 8:-8].square().mean()
         border = torch.cat([error[..., :2].flatten(), error[..., -2:].flatten(), error[..., -2:, :].flatten()])
         assert float(border.square().mean()) < 6 * float(middle)
+
+
+def test_no_crop_is_spoilt_by_the_default_sampler(model: Prior, parrots: Tensor) -> None:
+    """It shows the model less noise than it tells it, and no training does. A model that was better at every noise
+    level answered with a pattern on 5 of these 48 crops, up to 2.6 dB below the pseudo-inverse.
+    """
+    half = F.interpolate(parrots, scale_factor=0.5, mode="bicubic", antialias=True).clamp(-1, 1)
+    tiles = [x.unfold(2, 96, 96).unfold(3, 96, 96).permute(0, 2, 3, 1, 4, 5).flatten(0, 2) for x in (half, parrots)]
+    truth = torch.cat(tiles).contiguous()
+    operator = Bicubic((3, 96, 96), 4)
+    problem = kintsugi.Problem.simulate(truth, operator, 0.0, seed=1)
+    restored = kintsugi.restore(problem, model, steps=5, batch=16, tile=None).samples[:, 0]
+    plain = operator.pinv(problem.y)
+    gains = [psnr(x, t) - psnr(y, t) for x, y, t in zip(restored, plain, truth, strict=True)]
+    assert len(gains) == 48
+    assert min(gains) > 0.4
+    assert sum(gains) / len(gains) > 1.8

@@ -16,7 +16,8 @@ FOLDER has subfolders ``train`` and ``test``. ``card`` writes ``samples.png``, `
 * The denoising PSNR of training, held-out and test pictures: a network that knows its training pictures by heart
   denoises them better than others.
 
-Samples are drawn by deterministic DDIM on a Karras grid from noise level 60 to 0.02.
+Samples are drawn by deterministic DDIM on a Karras grid from noise level 60 to 0.02. ``--churn 1`` draws its noise
+afresh at each step (ancestral sampling): with ``--steps 100`` that looks better, and is less varied.
 """
 
 from __future__ import annotations
@@ -43,23 +44,37 @@ from kintsugi.training.pictures import unchanged_picture
 app = typer.Typer(add_completion=False, help=__doc__)
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write.")]
 Steps = Annotated[int, typer.Option(help="Network evaluations a sample.")]
+Churn = Annotated[float, typer.Option(help="Fresh noise in each step, 0 to 1.", min=0, max=1)]
 Threads = Annotated[int, typer.Option(help="CPU threads.")]
 LEVELS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 @app.command()
 def sheet(
-    model: str, output: Output, samples: int = 64, steps: Steps = 50, seed: int = 0, threads: Threads = 1
+    model: str,
+    output: Output,
+    samples: int = 64,
+    steps: Steps = 50,
+    churn: Churn = 0.0,
+    seed: int = 0,
+    threads: Threads = 1,
 ) -> None:
     """Samples of the prior, eight a row."""
     torch.set_num_threads(threads)
-    save(grid(draw(kintsugi.load_prior(model), samples, steps, seed), 8), output)
-    print(f"{output}: {samples} samples, {steps} steps")
+    save(grid(draw(kintsugi.load_prior(model), samples, steps, churn, seed), 8), output)
+    print(f"{output}: {samples} samples, {steps} steps, churn {churn:g}")
 
 
 @app.command()
 def card(
-    model: str, folder: Path, output: Output, samples: int = 160, steps: Steps = 50, seed: int = 0, threads: Threads = 1
+    model: str,
+    folder: Path,
+    output: Output,
+    samples: int = 160,
+    steps: Steps = 50,
+    churn: Churn = 0.0,
+    seed: int = 0,
+    threads: Threads = 1,
 ) -> None:
     """Samples, neighbours, near copies, KID and denoising errors: see above."""
     torch.set_num_threads(threads)
@@ -68,9 +83,10 @@ def card(
     kept, held_out = split(find_images(folder / "train"), 0.08)
     size = side(prior)
     train, held, test = (load(files, size) for files in (kept, held_out, find_images(folder / "test")))
-    drawn = draw(prior, samples, steps, seed).clamp(-1, 1)
+    drawn = draw(prior, samples, steps, churn, seed).clamp(-1, 1)
     save(grid(drawn[:64], 8), output / "samples.png")
-    numbers: dict[str, Any] = {"samples": samples, "steps": steps, "seed": seed, "step": prior.card.get("step")}
+    numbers: dict[str, Any] = {"samples": samples, "steps": steps, "churn": churn, "seed": seed}
+    numbers["step"] = prior.card.get("step")
 
     kid = KID(features=lambda x: features(x).mean((2, 3)))
     chosen = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:samples]]
@@ -142,9 +158,10 @@ def load(files: list[Path], size: int) -> Tensor:
     return torch.stack([unchanged_picture(read_signal(path), size, path) for path in files])
 
 
-def draw(prior: Prior, count: int, steps: int, seed: int) -> Tensor:
+def draw(prior: Prior, count: int, steps: int, churn: float, seed: int) -> Tensor:
     """``(count, 3, size, size)``: samples of the prior, at the levels that the card was made with."""
-    return kintsugi.sample(prior, count, steps=steps, seed=seed, schedule=Schedule(start="zero", eta=60.0, end=0.02))
+    schedule = Schedule(start="zero", eta=60.0, end=0.02)
+    return kintsugi.sample(prior, count, steps=steps, churn=churn, seed=seed, schedule=schedule)
 
 
 @torch.no_grad()

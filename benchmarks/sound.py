@@ -258,7 +258,7 @@ def runs_of(
 
     def restored(sampler: str, steps: int) -> Tensor:
         prepared = prepare_sound(task, degraded, given)
-        method = make_sampler(sampler, **sound_defaults(sampler, steps, task))
+        method = make_sampler(sampler, **sound_defaults(sampler, steps, task, prepared.noise))
         x, _, _ = restore_sound(prepared, model, method, steps=steps)
         (out,), _ = prepared.finish(x[0])
         return out.samples

@@ -150,8 +150,7 @@ def test_gradient_descent_is_an_affine_recursion(data: float, steps: int) -> Non
     part = mixture().components[1]
     problem, a = measured("blur", 0.1)
     lam, h, floor = 0.5, 0.7, 0.05
-    optimizer = partial(torch.optim.SGD, lr=h)
-    sampler = REDdiff(lam=lam, optimizer=optimizer, data=data, floor=floor, weighting="sqrt", start="noise")
+    sampler = REDdiff(lam=lam, optimizer="sgd", lr=h, data=data, floor=floor, weighting="sqrt", start="noise")
     mean, covariance = exact_moments(sampler, part, problem, steps)
 
     c, m = part.covariance.numpy(), part.mean.flatten().numpy()
@@ -298,6 +297,7 @@ def test_memory_is_that_of_one_forward() -> None:
         ("parallel", 1.5),
         ("lr", 0.0),
         ("optimizer", 3),
+        ("optimizer", "rmsprop"),
         ("spread", -0.1),
         ("start", "gaussian"),
         ("data", math.nan),

@@ -136,9 +136,9 @@ def read_response(text: str, rate: int) -> torch.Tensor:
     return torch.from_numpy(h * (sound.rate / rate)).float()
 
 
-def make_method(recipe: Recipe) -> Sampler:
-    """The sampler, with the settings for sounds where the recipe says nothing."""
-    return make_any_method(recipe, sound_defaults(recipe.sampler, recipe.steps, recipe.task))
+def make_method(recipe: Recipe, noise: float = 0.0) -> Sampler:
+    """The sampler, with the settings for sounds, and for their ``noise``, where the recipe says nothing."""
+    return make_any_method(recipe, sound_defaults(recipe.sampler, recipe.steps, recipe.task, noise))
 
 
 def make_models(recipe: Recipe, prior: str | Path | None = None) -> list[Prior]:
@@ -156,8 +156,9 @@ def restore_ready(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Cost, tuple[str, ...]]:
     """Restore it, write its files, and say what that cost, with remarks for the user."""
+    chosen = make_method(recipe, ready.prepared.noise) if ready.prepared.noise else method
     x, cost, notes = restore_sound(
-        ready.prepared, models, method, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, device=device,
+        ready.prepared, models, chosen, steps=recipe.steps, samples=recipe.samples, seed=recipe.seed, device=device,
         max_memory=recipe.max_memory, progress=progress,
     )  # fmt: skip
     done, more = finish_all(ready.prepared, x)

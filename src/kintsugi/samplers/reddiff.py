@@ -18,8 +18,9 @@ measurement into lambda and use the same for any noise; here the data term is mu
 so that lambda is theirs up to a noise of ``floor`` and above it the measurement weighs what its likelihood says. By
 default ``floor = 0.2 sqrt(lambda)``: what the prior assumes at level 0.2 is never less than the noise. The levels are
 uniform in time and, from A^+ y, begin at eta 2: above it the denoiser knows little but the mean, and Adam forgets the
-start. Each row of a batch has an optimiser of its own, so that any will do; Adam, which works number by number, takes
-the batch.
+start. Each row of a batch has an optimiser of its own, so that any will do; Adam and gradient descent, which work
+number by number, take the batch. Adam's first steps have the length ``lr`` in every sample, whatever the gradient:
+where signals are small in most places, as sounds are, descent does better (docs/sound.md).
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "power23": lambda eta: eta ** (2 / 3),
     "constant": torch.ones_like,
 }
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99)),
+    "sgd": torch.optim.SGD,
+}
 ORDERS = ("descending", "ascending", "random", "parallel")
 STARTS = ("pinv", "zero", "noise")
 
@@ -64,12 +69,12 @@ class REDdiff(Sampler):
 
     lam: weight of the prior, None for the authors'. weighting: omega, "linear", "sqrt", "square", "log" (of 1 + eta),
     "truncated" (at 1), "power23" or "constant". order: of the levels, "descending", "ascending", "random" (one a step,
-    each row its own) or "parallel" (the mean over ``parallel`` random ones a step). optimizer: a function that makes a
-    PyTorch optimiser of a list with one tensor, such as ``partial(SGD, lr=0.1)``; None for Adam with ``lr`` and betas
-    0.9 and 0.99. spread: standard deviation of q. start: "pinv" (noise where there is none), "zero" or "noise". data:
-    weight of the measurement; 0 is score distillation. floor: noise of the measurement above which the data term is
-    divided by its variance, None for 0.2 sqrt(lam). schedule: the noise levels (its start is not used), None for levels
-    uniform in time.
+    each row its own) or "parallel" (the mean over ``parallel`` random ones a step). optimizer: "adam" (betas 0.9 and
+    0.99) or "sgd", gradient descent, both with the learning rate ``lr``; or a function that makes a PyTorch optimiser
+    of a list with one tensor, such as ``partial(LBFGS, max_iter=5)``. spread: standard deviation of q. start: "pinv"
+    (noise where there is none), "zero" or "noise". data: weight of the measurement; 0 is score distillation. floor:
+    noise of the measurement above which the data term is divided by its variance, None for 0.2 sqrt(lam). schedule: the
+    noise levels (its start is not used), None for levels uniform in time.
 
     Paper: Mardani et al., ICLR 2024, algorithm 1.
     Cost: 1 forward a step, no VJP (``parallel`` forwards with order "parallel"); the memory of one forward.
@@ -90,7 +95,7 @@ class REDdiff(Sampler):
     order: Literal["descending", "ascending", "random", "parallel"] = "descending"
     parallel: int = 4
     lr: float = 0.1
-    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None
+    optimizer: Literal["adam", "sgd"] | Callable[[list[Tensor]], torch.optim.Optimizer] = "adam"
     spread: float = 0.0
     start: Literal["pinv", "zero", "noise"] = "pinv"
     data: float = 1.0
@@ -108,8 +113,9 @@ class REDdiff(Sampler):
         check_number("lr", self.lr, lambda lr: 0 < lr < float("inf"), "a finite number above 0")
         if self.floor is not None:
             check_number("floor", self.floor, lambda floor: floor > 0, "a positive number or None")
-        if self.optimizer is not None and not callable(self.optimizer):
-            raise InvalidArgument("optimizer", self.optimizer, "a function that makes an optimiser, or None")
+        if not (callable(self.optimizer) or self.optimizer in tuple(_OPTIMIZERS)):
+            expected = f"one of {', '.join(_OPTIMIZERS)}, or a function that makes an optimiser"
+            raise InvalidArgument("optimizer", self.optimizer, expected)
         check_type("schedule", self.schedule, (Schedule, type(None)), "a schedule or None")
 
     def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
@@ -131,10 +137,12 @@ class REDdiff(Sampler):
         lam = self.resolved(problem, steps)["lam"]
         floor = 0.2 * lam**0.5 if self.floor is None else self.floor
         weight = self.data * (min(1.0, floor / problem.noise) ** 2 if lam * problem.noise > 0 else 1.0)
-        # Adam works number by number and takes the batch; of any other optimiser each row has its own. The parts are
+        # Ours work number by number and take the batch; of any other optimiser each row has its own. The parts are
         # views: what an optimiser does to them, it does to mu.
-        size = len(mu) if self.optimizer is None else 1
-        factory = self.optimizer or partial(torch.optim.Adam, lr=self.lr, betas=(0.9, 0.99))
+        if callable(self.optimizer):
+            size, factory = 1, self.optimizer
+        else:
+            size, factory = len(mu), partial(_OPTIMIZERS[self.optimizer], lr=self.lr)
         rows = [slice(i, i + size) for i in range(0, len(mu), size)]
         parts = [(i, problem.select(range(len(mu))[i]), mu[i]) for i in rows]
         optimizers = [factory([part]) for _, _, part in parts]

@@ -62,7 +62,8 @@ def restore_sound(
     Errors: :class:`InvalidArgument` before any network runs.
     """
     if isinstance(sampler, str):
-        sampler, settings = make_sampler(sampler, **{**sound_defaults(sampler, steps, prepared.task), **settings}), {}
+        known = sound_defaults(sampler, steps, prepared.task, prepared.noise)
+        sampler, settings = make_sampler(sampler, **{**known, **settings}), {}
     parts = [models] if isinstance(models, Prior) else list(models)
     if len(parts) != prepared.entry.sources:
         expected = f"{prepared.entry.sources} for the task {prepared.task!r}: a model of each source"

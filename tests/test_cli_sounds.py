@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,13 +76,20 @@ def test_restore(song: Path, model: Path, tmp_path: Path, task: str, words: list
     assert {"song.wav", "out.wav"} <= names(tmp_path) <= {"song.wav", "out.wav", "slow.wav"}
 
 
-def test_restore_equals_the_python_call(song: Path, model: Path, tmp_path: Path) -> None:
-    words = ["--noise", 0.1, "--prior", model, "--seed", 5, "--set", "eta=0.4", "--set", "end=0.01"]
+@pytest.mark.parametrize(
+    ("sampler", "settings"), [("kintsugi", {"eta": 0.4, "end": 0.01}), ("ddnm", {}), ("reddiff", {"lam": 2.0})]
+)
+def test_restore_equals_the_python_call(
+    song: Path, model: Path, tmp_path: Path, sampler: str, settings: dict[str, Any]
+) -> None:
+    """Also where the settings follow the noise."""
+    words = ["--noise", 0.1, "--prior", model, "--seed", 5, "--sampler", sampler]
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     done("restore", song, "-o", tmp_path / "a.wav", "-t", "denoise", *words)
     from kintsugi import load_prior
 
     prepared = prepare_sound("denoise", read_sound(song), SoundSettings(noise=0.1))
-    x, _, _ = restore_sound(prepared, load_prior(model), seed=5, eta=0.4, end=0.01)
+    x, _, _ = restore_sound(prepared, load_prior(model), sampler, seed=5, **settings)
     (expected,), _ = prepared.finish(x[0])
     write_sound(tmp_path / "b.wav", expected.samples, RATE)
     assert torch.equal(read_sound(tmp_path / "a.wav").samples, read_sound(tmp_path / "b.wav").samples)

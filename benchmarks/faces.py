@@ -1,6 +1,5 @@
 """What a model of whole pictures makes of nothing, and whether it learned its training pictures by heart.
 
-    python benchmarks/faces.py sheet MODEL -o sheet.png               samples of the prior, side by side
     python benchmarks/faces.py card MODEL FOLDER -o OUTPUT            everything for the model card: see below
     python benchmarks/faces.py curve RUN -o curve.png                 the held-out denoising error over a run
 
@@ -17,7 +16,8 @@ FOLDER has subfolders ``train`` and ``test``. ``card`` writes ``samples.png``, `
   denoises them better than others.
 
 Samples are drawn by deterministic DDIM on a Karras grid from noise level 60 to 0.02. ``--churn 1`` draws its noise
-afresh at each step (ancestral sampling): with ``--steps 100`` that looks better, and is less varied.
+afresh at each step (ancestral sampling): with ``--steps 100`` that looks better, and is less varied. Samples alone,
+side by side, are what ``kintsugi sample`` draws.
 """
 
 from __future__ import annotations
@@ -47,22 +47,6 @@ Steps = Annotated[int, typer.Option(help="Network evaluations a sample.")]
 Churn = Annotated[float, typer.Option(help="Fresh noise in each step, 0 to 1.", min=0, max=1)]
 Threads = Annotated[int, typer.Option(help="CPU threads.")]
 LEVELS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-@app.command()
-def sheet(
-    model: str,
-    output: Output,
-    samples: int = 64,
-    steps: Steps = 50,
-    churn: Churn = 0.0,
-    seed: int = 0,
-    threads: Threads = 1,
-) -> None:
-    """Samples of the prior, eight a row."""
-    torch.set_num_threads(threads)
-    save(grid(draw(kintsugi.load_prior(model), samples, steps, churn, seed), 8), output)
-    print(f"{output}: {samples} samples, {steps} steps, churn {churn:g}")
 
 
 @app.command()

@@ -40,9 +40,7 @@ from torch import Tensor
 from kintsugi import load_prior
 from kintsugi.errors import KintsugiError
 from kintsugi.metrics.sound import PESQ, SISDR, STOI, LogSpectralDistance
-from kintsugi.samplers import make_sampler
 from kintsugi.sounds import Sound, find_sounds, read_sound, resample
-from kintsugi.sounds.defaults import sound_defaults
 from kintsugi.sounds.hum import HARMONICS
 from kintsugi.sounds.prediction import predict_missing
 from kintsugi.sounds.restoring import restore_sound
@@ -258,8 +256,7 @@ def runs_of(
 
     def restored(sampler: str, steps: int) -> Tensor:
         prepared = prepare_sound(task, degraded, given)
-        method = make_sampler(sampler, **sound_defaults(sampler, steps, task, prepared.noise))
-        x, _, _ = restore_sound(prepared, model, method, steps=steps)
+        x, _, _ = restore_sound(prepared, model, sampler, steps=steps)
         (out,), _ = prepared.finish(x[0])
         return out.samples
 

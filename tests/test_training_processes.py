@@ -1,4 +1,4 @@
-"""Training by two processes at once, as ``accelerate launch --num_processes 2`` starts them."""
+"""Training by two processes at once, as ``torchrun --nproc-per-node 2`` starts them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,41 @@ loop.train(pictures, output / "resumed", CONFIG)
 """
 
 
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from kintsugi.training import loop
+from test_training_processes import CONFIG
+drawn, levels = 0, loop.draw_levels
+def draw_levels(*arguments):  # step k is the (k + 1)-th draw
+    global drawn
+    drawn += 1
+    if drawn == 3 and os.environ["RANK"] == "1":
+        signal.raise_signal(signal.SIGINT)
+    return levels(*arguments)
+loop.draw_levels = draw_levels
+try:
+    loop.train(sys.argv[1], Path(sys.argv[3]), CONFIG)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+def run_two(work: str, pictures: Path, output: Path) -> list[int]:
+    """The exit statuses of two processes of one training; what they said is shown if a test fails."""
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+              "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
+    words = [sys.executable, "-c", work, str(pictures), str(Path(__file__).parent), str(output)]
+    processes = [
+        subprocess.Popen(words, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        print(process.communicate(timeout=240)[1].decode())
+    return [process.returncode for process in processes]
+
+
 def free_port() -> int:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
@@ -47,15 +82,7 @@ def free_port() -> int:
 
 def test_two_processes_take_the_steps_of_one_with_both_batches(pictures: Path, tmp_path: Path) -> None:
     """Against the mean of both processes' losses, step by step; one log, and a resumed run that is the same."""
-    common = {**os.environ, "ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-              "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
-    words = [sys.executable, "-c", WORK, str(pictures), str(Path(__file__).parent), str(tmp_path)]
-    processes = [
-        subprocess.Popen(words, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    said = [process.communicate(timeout=240)[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    assert run_two(WORK, pictures, tmp_path) == [0, 0]
 
     torch.manual_seed(0)
     config = CONFIG
@@ -87,3 +114,8 @@ def test_two_processes_take_the_steps_of_one_with_both_batches(pictures: Path, t
     torch.testing.assert_close(states[1], states[0], rtol=0, atol=0)
     steps = [json.loads(line)["step"] for line in (tmp_path / "straight" / "log.jsonl").read_text().splitlines()]
     assert steps == [2, 2, 4, 4]
+
+
+def test_an_interrupt_of_one_process_stops_both_after_the_same_step(pictures: Path, tmp_path: Path) -> None:
+    assert run_two(STOPPED, pictures, tmp_path) == [7, 7]
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -119,9 +120,12 @@ def train(
     if output.exists() and not output.is_dir():
         raise InvalidArgument("output", output, "a folder, new or with a run to go on with")
     resumed = (output / "checkpoint.pt").exists()
-    print(f"{'going on with' if resumed else 'starting'} {output}, {config.steps} steps", flush=True)
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes the first
+    if speaks:
+        print(f"{'going on with' if resumed else 'starting'} {output}, {config.steps} steps", flush=True)
     prior = run(folder, output, config, start_from=start_from and prior_path(start_from), report=_report)
-    print(f"{output / 'model.safetensors'}: trained for {prior.card['step']} steps")
+    if speaks:
+        print(f"{output / 'model.safetensors'}: trained for {prior.card['step']} steps")
 
 
 @app.command("plot-log")

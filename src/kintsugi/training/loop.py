@@ -68,7 +68,8 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     config, material = open_material(folder, config)
     try:
-        accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        # Several processes on a machine without a GPU work together only if accelerate is told that there is none.
+        accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=config.mixed_precision)
     except ValueError as error:
         expected = f"a precision that this machine has ({one_line(error)})"
         raise InvalidArgument("mixed_precision", config.mixed_precision, expected) from error
@@ -143,10 +144,14 @@ def train(
                     prior.card["validation"] = scores
                     log.write({"step": done, "validation": scores})
                     _save(prior, output, log.is_best(done))
-            if accelerator.is_main_process and (milestone or interrupt.asked):
+            if interrupt.asked:
+                accelerator.set_trigger()
+            # All processes stop after the same step, whichever was told to: one alone would leave the others waiting.
+            stop = accelerator.check_trigger()
+            if accelerator.is_main_process and (milestone or stop):
                 state.running = running, seen
                 state.save(done)
-            if interrupt.asked:
+            if stop:
                 raise KeyboardInterrupt
     end = max(start, config.steps)  # a run that is asked for fewer steps than it has taken ends where it is
     prior = as_prior(average.module, config, card, end)

@@ -16,10 +16,11 @@ import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
+import yaml
 from common import high_frequency_share, interval, load, problems, psnr, simulate, ssim, table, test_crops
 
 import kintsugi
@@ -55,9 +56,15 @@ def denoise(folder: Path, prior: str = "photo", sigmas: str = "15,25,50", thread
 
 @app.command()
 def samplers(
-    folder: Path, prior: str = "photo", steps: str = "3,5,10,20", only: str = "", threads: Threads = 2
+    folder: Path,
+    prior: str = "photo",
+    steps: str = "3,5,10,20",
+    only: str = "",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, as of 'kintsugi restore'")] = None,
+    threads: Threads = 2,
 ) -> None:
     """PSNR / SSIM / texture of every sampler on every problem."""
+    given = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in settings or [])}
     torch.set_num_threads(threads)
     model = kintsugi.load_prior(prior)
     truth = test_crops(folder)
@@ -69,16 +76,20 @@ def samplers(
     rows.append(["pseudo-inverse", "", *(_cell(x, truth) for x in baseline), "0", "0", ""])
     chosen = only.split(",") if only else list(kintsugi.available_samplers())
     for sampler in chosen:
-        rows.extend([sampler, n, *_run(model, sampler, int(n), truth, names)] for n in steps.split(","))
+        label = " ".join([sampler, *(settings or [])])
+        rows.extend([label, n, *_run(model, sampler, given, int(n), truth, names)] for n in steps.split(","))
     print(table(header, rows))
 
 
-def _run(model: kintsugi.Prior, sampler: str, n: int, truth: torch.Tensor, names: Sequence[str]) -> list[str]:
+def _run(
+    model: kintsugi.Prior, sampler: str, given: dict[str, Any], n: int, truth: torch.Tensor, names: Sequence[str]
+) -> list[str]:
     cells, cost = [], None
     seconds = 0.0
     for name in names:
         try:
-            result = kintsugi.restore(simulate(truth, name), model, sampler, steps=n, batch=len(truth), tile=None)
+            problem = simulate(truth, name)
+            result = kintsugi.restore(problem, model, sampler, steps=n, batch=len(truth), tile=None, **given)
         except FloatingPointError:
             cells.append("diverged")
             continue

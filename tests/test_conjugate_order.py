@@ -155,7 +155,7 @@ def test_a_pseudo_inverse_gives_the_equation_with_the_residual_held() -> None:
     prior, z = mixture(), first_z()
     y = bend(mixture().sample(2, torch.Generator().manual_seed(5)))
     a, c = 1.4, 0.5
-    out = CPiGDM(w=W).along(prior, Problem(y, bent), z, [a, c], W, RowNoise(KEYS))
+    out = CPiGDM(w=W, residual="frozen").along(prior, Problem(y, bent), z, [a, c], W, RowNoise(KEYS))
     d, vjp = prior.denoise_vjp(z, torch.full((2,), a, dtype=torch.float64))
     u, eps = torch.asinh(y) - d, (z - d) / a
     q = (u - vjp(u)) / a  # E^T u, which the method holds after dividing by alpha: q_x = q / alpha_a

@@ -8,8 +8,12 @@ Beyond the papers: ``scheme`` raises the order, by a polynomial through earlier 
 evaluation at the end of the step (Heun); ``churn`` raises the noise level before each step, as Karras et al. (2022,
 algorithm 2) do, which leaves the marginals of the posterior as they are and forgets the errors of earlier steps.
 
-Nonlinear measurements: with a pseudo-inverse (and no noise), ``u = A^+(y) - A^+(A(D))`` is frozen as it stands, as in
-the paper; without one, ``A`` is replaced by its derivative at D, a Gauss-Newton step, and everything above applies.
+The residual that the VJP is of, frozen during a step by the papers, may relax as what was measured does (``residual``;
+``solvers/conjugate.py``): the step is then stable for any w.
+
+Nonlinear measurements: with a pseudo-inverse (and no noise), ``u = A^+(y) - A^+(A(D))`` relaxes, or is frozen as it
+stands, as in the paper, and then diverges unless w is small; without one, ``A`` is replaced by its derivative at D, a
+Gauss-Newton step, and everything above applies.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from ..problem import Problem
 from ..solvers.conjugate import (
     Coefficients,
     Frozen,
+    Residual,
     conjugate_coefficients,
     divided_differences,
     free_coefficients,
@@ -76,9 +81,10 @@ class CPiGDM(Sampler):
     w: guidance strength; None picks it from the noise and the number of steps. lam: the papers' lambda. tau: the time
     in (0, 1] at which the run starts, from ``A^+ y`` plus noise. frozen: what of the network is held during a step.
     scheme: "euler" (the papers), "multistep2", "multistep3" or "heun" (two evaluations a step). churn: how much noise
-    is added and removed again, in all, as the log of the ratio of levels. jacobian: False drops the VJP (half the
-    cost). path: the path whose time and alpha weight the guidance; None for the prior's own, or what
-    paces it (``Path.paced``). Steps are uniform in the
+    is added and removed again, in all, as the log of the ratio of levels. residual: "frozen" during a step (the papers)
+    or "relaxing" (with "euler"), which bears any w; None for "relaxing" where a measurement is not linear and has a
+    pseudo-inverse, and "frozen" elsewhere. jacobian: False drops the VJP (half the cost). path: the path whose time and
+    alpha weight the guidance; None for the prior's own, or what paces it (``Path.paced``). Steps are uniform in the
     path's time.
 
     Paper: Pandey, Yang, Mandt, NeurIPS 2024, "Fast samplers for inverse problems in iterative refinement models".
@@ -97,6 +103,7 @@ class CPiGDM(Sampler):
     frozen: Frozen = "noise"
     scheme: Scheme = "euler"
     churn: float = 0.0
+    residual: Residual | None = None
     jacobian: bool = True
     start: Start = "pinv"
     path: Path | None = None
@@ -115,6 +122,10 @@ class CPiGDM(Sampler):
             raise InvalidArgument("lam", self.lam, f"0 with the scheme {self.scheme!r}: lambda is a first-order method")
         if self.churn > 0 and self.scheme.startswith("multistep"):
             raise InvalidArgument("churn", self.churn, "0 with a multistep scheme; 'heun' is second order with noise")
+        if self.residual not in (None, *get_args(Residual)):
+            raise InvalidArgument("residual", self.residual, "'frozen', 'relaxing' or None")
+        if self.residual == "relaxing" and self.scheme != "euler":
+            raise InvalidArgument("residual", self.residual, f"'frozen', with the scheme {self.scheme!r}")
         check_type("jacobian", self.jacobian, bool, "True or False")
         check_type("path", self.path, (Path, type(None)), "a path or None")
 
@@ -206,11 +217,14 @@ class CPiGDM(Sampler):
 
         def coefficients(rho: Callable[[Tensor], Tensor]) -> Coefficients:
             return conjugate_coefficients(
-                prior.path, self.frozen, levels[0], c, w=w, lam=self.lam, rho=rho, known=levels
+                prior.path, self.frozen, levels[0], c, w=w, lam=self.lam, rho=rho, known=levels, relaxing=relaxing
             )
 
+        relaxing = self.residual == "relaxing"
         # The filter is 0 off the range of A^T, and without noise 1 on it.
-        free = free_coefficients(prior.path, self.frozen, levels[0], c, w=w, lam=self.lam, known=levels)
+        free = free_coefficients(
+            prior.path, self.frozen, levels[0], c, w=w, lam=self.lam, known=levels, relaxing=relaxing
+        )
         out = _weighted(free, vectors)
         if noise2 == 0:
             whole = coefficients(torch.ones_like)
@@ -240,8 +254,9 @@ class CPiGDM(Sampler):
         operator = problem.operator
         if operator.has_pinv and problem.noise == 0:
             u = operator.pinv(problem.y) - operator.pinv(operator(d))
-            free = free_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam)
-            share = residual_coefficient(prior.path, self.frozen, a, c, w=w, lam=self.lam)
+            relaxing = self.residual != "frozen"
+            free = free_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, relaxing=relaxing)
+            share = residual_coefficient(prior.path, self.frozen, a, c, w=w, lam=self.lam, relaxing=relaxing)
             vectors = [z, f] if vjp is None else [z, f, to_frozen(u, vjp(u))]
             return torch.add(_weighted(free, vectors), u, alpha=share)
         local = Linearized(operator, d)

@@ -27,12 +27,23 @@ Higher order: F and q are not frozen but follow a polynomial through what they w
 in ``x = asinh(eta)`` (which is smooth at 0, where log(eta) is not). The coefficients of their divided differences are
 the same integrals with Newton's basis inside, so each order is exact for that polynomial, whatever the stiffness.
 
+The residual ``u = A^+ y - P D`` need not be frozen in q (``relaxing``). While F is held and for lambda = 0, u obeys
+``du/deta = eta omega k^2 u`` on the range of A^T (frozen noise, and the velocity of a flow), but for what q itself does
+to it, and q is linear in u:
+
+    u = e^{-(kappa_a - kappa)} u_a,    c_q = -int_c^a K e^{-(kappa_a - kappa)} eta omega m alpha deta
+
+with the kappa of rho = 1 in the exponent. Frozen, the force of a strong guidance acts over the whole step although what
+it pulls at is gone after a part of it, which is what bounds w from above; relaxing, it pulls by no more than is left,
+however large w is. Nothing relaxes where D is held.
+
 The transform is divided out before it is ever evaluated, so nothing overflows (its range factor reaches 1e5) and
 float32 suffices. For lambda = 0 and no VJP, frozen noise gives the design's closed form: a DDIM step whose measured
 part relaxes with ``e^{-(kappa_a - kappa_c)}``. Without measurement noise rho is 1 on the range of A^T and 0 on its
 complement; with it, ``rho = r^2 lam / (r^2 lam + sigma_y^2)``, exact where the paper expands to first order in
-sigma_y^2. The integrals use Gauss-Legendre nodes in asinh(eta), crowded towards c for a large w, and the running
-integral kappa at the nodes is the exact integral of the interpolating polynomial.
+sigma_y^2. The integrals use Gauss-Legendre nodes in asinh(eta), crowded for a large w towards c, where K lives, or a,
+where a relaxing residual does; the running integral kappa at the nodes is the exact integral of the interpolating
+polynomial.
 """
 
 from __future__ import annotations
@@ -51,6 +62,7 @@ from torch import Tensor
 from ..paths import Path
 
 Frozen = Literal["noise", "velocity", "data"]
+Residual = Literal["frozen", "relaxing"]
 NODES = 48
 
 
@@ -94,12 +106,14 @@ def conjugate_coefficients(
     lam: float,
     rho: Callable[[Tensor], Tensor],
     known: tuple[float, ...] = (),
+    relaxing: bool = False,
 ) -> Coefficients:
     """The coefficients of the step from level ``a`` to ``c < a``.
 
     ``rho`` maps noise levels (NODES,) to the filter, (NODES,) or (NODES, *shape) over eigenvalues; the coefficients
     have the shape () or ``shape`` and the dtype of ``rho``'s values. ``known``: the levels at which F and q are known,
-    ``a`` first; one for first order, two or three for a polynomial through them.
+    ``a`` first; one for first order, two or three for a polynomial through them. ``relaxing``: the residual in q, of
+    first order.
     """
     known = known or (a,)
     if frozen == "data" and c == 0:  # K is concentrated at the end point, and z_0 = D there
@@ -123,11 +137,33 @@ def conjugate_coefficients(
     parts = [at_nodes(on.data) * filters, moved, pulled, *(n * v for n in basis[1:] for v in (moved, pulled))]
     data, *integrals = (values.view(shape) for values in weights @ (transport * torch.stack(parts)))
     z = (on.scale * torch.exp(-kappa[-1])).view(shape)
-    return Coefficients(z, tuple(integrals[::2]), data, tuple(integrals[1::2]))
+    vjp = (_relaxing_vjp(path, frozen, a, c, w, lam, rho),) if relaxing else tuple(integrals[1::2])
+    return Coefficients(z, tuple(integrals[::2]), data, vjp)
+
+
+def _relaxing_vjp(
+    path: Path, frozen: Frozen, a: float, c: float, w: float, lam: float, rho: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """``c_q`` of a residual that relaxes; its integrand lives near ``a``."""
+    _, weights, running = _quadrature()
+    on = _integrands(path, frozen, a, c, w, lam, (a,), "a")
+    filters = rho(on.eta)
+    shape, filters = filters.shape[1:], filters.reshape(NODES, -1)
+    kappa = running.to(filters) @ (on.rate.to(filters)[:, None] * filters)
+    parts = (weights * on.transport * on.vjp * on.fading).to(filters)
+    return -(parts @ torch.exp(-kappa)).view(shape)
 
 
 def free_coefficients(
-    path: Path, frozen: Frozen, a: float, c: float, *, w: float, lam: float, known: tuple[float, ...] = ()
+    path: Path,
+    frozen: Frozen,
+    a: float,
+    c: float,
+    *,
+    w: float,
+    lam: float,
+    known: tuple[float, ...] = (),
+    relaxing: bool = False,
 ) -> Coefficients:
     """:func:`conjugate_coefficients` where nothing was measured: ``rho = 0``. All of shape ()."""
     known = known or (a,)
@@ -138,20 +174,26 @@ def free_coefficients(
     on = _integrands(path, frozen, a, c, w, lam, known)
     transport = _quadrature()[1] * on.transport
     moved, pulled = transport * on.free, transport * on.vjp
-    return Coefficients(
-        zero + on.scale, tuple(-moved.dot(n) for n in on.basis), zero, tuple(-pulled.dot(n) for n in on.basis)
-    )
+    vjp = (_relaxing_vjp(path, frozen, a, c, w, lam, torch.zeros_like),) if relaxing else (
+        tuple(-pulled.dot(n) for n in on.basis)
+    )  # fmt: skip
+    return Coefficients(zero + on.scale, tuple(-moved.dot(n) for n in on.basis), zero, vjp)
 
 
-def residual_coefficient(path: Path, frozen: Frozen, a: float, c: float, *, w: float, lam: float) -> float:
-    """The coefficient of a residual ``u`` that is frozen too, instead of relaxing: ``int_c^a K eta omega k deta``.
+def residual_coefficient(
+    path: Path, frozen: Frozen, a: float, c: float, *, w: float, lam: float, relaxing: bool = False
+) -> float:
+    """The coefficient of ``u = A^+(y) - A^+(A(D))``: ``int_c^a K eta omega k deta`` with the K of ``rho = 0``, or
+    ``int_c^a K e^{-(kappa_a - kappa)} eta omega k deta``, the relaxing one, which for frozen noise is below 1.
 
-    For measurements whose guidance ``omega J^T u`` has no part that is linear in z.
+    For measurements whose guidance ``omega J^T u`` has no part that is linear in z. The relaxing one is exact where
+    ``A^+ A`` is a projection and nothing but u is seen by it.
     """
     if frozen == "data" and c == 0:
         return 0.0
-    on = _integrands(path, frozen, a, c, w, lam, (a,))
-    return float((_quadrature()[1] * on.transport).dot(on.data))
+    on = _integrands(path, frozen, a, c, w, lam, (a,), "a" if relaxing else "c")
+    data = on.data * on.fading if relaxing else on.data
+    return float((_quadrature()[1] * on.transport).dot(data))
 
 
 def newton_basis(eta: Tensor, known: Sequence[float]) -> list[Tensor]:
@@ -176,7 +218,8 @@ def divided_differences(values: Sequence[Tensor], known: Sequence[float]) -> lis
 
 @dataclass(frozen=True)
 class _Integrands:
-    """What the integrals of a step hold besides the filter, at the nodes of the quadrature, times ``deta``."""
+    """What the integrals of a step hold besides the filter, at the nodes of the quadrature, times ``deta``; and
+    ``fading``, what is left of a relaxing residual."""
 
     eta: Tensor
     rate: Tensor
@@ -185,38 +228,52 @@ class _Integrands:
     coupled: Tensor
     data: Tensor
     vjp: Tensor
+    fading: Tensor
     scale: float
     basis: list[Tensor]
 
 
 @functools.lru_cache(maxsize=128)
 def _integrands(
-    path: Path, frozen: Frozen, a: float, c: float, w: float, lam: float, known: tuple[float, ...]
+    path: Path,
+    frozen: Frozen,
+    a: float,
+    c: float,
+    w: float,
+    lam: float,
+    known: tuple[float, ...],
+    crowded: Literal["a", "c"] = "c",
 ) -> _Integrands:
-    eta, slope = _nodes(path, frozen, a, c, w)
+    _, weights, running = _quadrature()
+    eta, slope = _nodes(path, frozen, a, c, w, crowded)
     alpha = path.alpha_of_eta(eta)
     pull = slope * eta * w * alpha**2
     k, m = _form(path, frozen, eta)
     everywhere = torch.cat((eta, torch.tensor([c, a], dtype=torch.float64)))
     mu, t = _mu(path, frozen, everywhere), path.time(everywhere) if lam else torch.zeros_like(everywhere)
     mu_c, mu_a, t_c, h = float(mu[-2]), float(mu[-1]), t[-2], float(t[-1] - t[-2])
+    rate = pull * k**2
     return _Integrands(
         eta=eta,
-        rate=pull * k**2,
+        rate=rate,
         transport=mu_c / mu[:-2] * torch.exp(lam * (t[:-2] - t_c)),
         free=slope * m / eta,
         coupled=pull * k * m,
         data=pull * k,
         vjp=pull * m * alpha,
+        fading=torch.exp(running @ rate - weights.dot(rate)),
         scale=(1 - lam * h) * mu_c / mu_a * math.exp(lam * h),
         basis=newton_basis(eta, known),
     )
 
 
-def _nodes(path: Path, frozen: Frozen, a: float, c: float, w: float) -> tuple[Tensor, Tensor]:
+def _nodes(
+    path: Path, frozen: Frozen, a: float, c: float, w: float, crowded: Literal["a", "c"]
+) -> tuple[Tensor, Tensor]:
     """Noise levels in [c, a] at the nodes of the quadrature, and their derivative.
 
-    A large w lets K fall off within a small part of the interval, at c; the nodes then crowd there.
+    A large w lets K fall off within a small part of the interval, at c, and a relaxing residual within one at a; the
+    nodes then crowd there.
     """
     x, weights, _ = _quadrature()
     if frozen == "data":
@@ -230,8 +287,10 @@ def _nodes(path: Path, frozen: Frozen, a: float, c: float, w: float) -> tuple[Te
     grade = float(np.log(max(kappa, 1.0) / 64))
     if grade <= 0:
         return eta, slope
-    place = low + span * torch.expm1(grade * x) / float(np.expm1(grade))
-    return torch.sinh(place), torch.cosh(place) * span * grade * torch.exp(grade * x) / float(np.expm1(grade))
+    from_end = x if crowded == "c" else 1 - x
+    share = torch.expm1(grade * from_end) / float(np.expm1(grade))
+    place = low + span * (share if crowded == "c" else 1 - share)
+    return torch.sinh(place), torch.cosh(place) * span * grade * torch.exp(grade * from_end) / float(np.expm1(grade))
 
 
 def _form(path: Path, frozen: Frozen, eta: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ from ..solvers.tabulated import tabulated
 from .base import Report, Sampler, check_number, check_type, march, start_at
 from .defaults import pseudo_inverse_defaults
 from .schedule import Schedule, Start
-from .space import Range, Space
+from .space import Choice, Range, Space
 
 Scheme = Literal["euler", "multistep2", "multistep3", "heun"]
 _MOST_KNOWN = {"euler": 1, "multistep2": 2, "multistep3": 3, "heun": 1}
@@ -94,8 +94,13 @@ class CPiGDM(Sampler):
     """
 
     name: ClassVar[str] = "cpigdm"
-    steadier: ClassVar[Mapping[str, str]] = {"w": "smaller", "lam": "closer to 0", "jacobian": "False"}
-    space: ClassVar[Space] = {"w": Range(2.0, 200.0, log=True), "lam": Range(-1.0, 1.0), "tau": Range(0.3, 0.9)}
+    steadier: ClassVar[Mapping[str, str]] = {
+        "residual": "'relaxing'", "w": "smaller", "lam": "closer to 0", "jacobian": "False",
+    }  # fmt: skip
+    space: ClassVar[Space] = {
+        "w": Range(2.0, 400.0, log=True), "lam": Range(-1.0, 1.0), "tau": Range(0.2, 0.9),
+        "residual": Choice(("frozen", "relaxing")),
+    }  # fmt: skip
 
     w: float | None = None
     lam: float = 0.0
@@ -146,7 +151,13 @@ class CPiGDM(Sampler):
 
     def resolved(self, problem: Problem, steps: int) -> dict[str, Any]:
         w, tau = self.settings(problem, steps)
-        return {"w": w, "lam": self.lam, "tau": tau}
+        return {"w": w, "lam": self.lam, "tau": tau, "residual": "relaxing" if self._relaxes(problem) else "frozen"}
+
+    def _relaxes(self, problem: Problem) -> bool:
+        if self.residual is not None:
+            return self.residual == "relaxing"
+        operator = problem.operator
+        return not isinstance(operator, LinearOperator) and operator.has_pinv and problem.noise == 0
 
     def run(self, prior: Prior, problem: Problem, steps: int, noise: RowNoise, report: Report) -> Tensor:
         prior = prior.with_path(self.path or prior.path.paced())
@@ -220,7 +231,7 @@ class CPiGDM(Sampler):
                 prior.path, self.frozen, levels[0], c, w=w, lam=self.lam, rho=rho, known=levels, relaxing=relaxing
             )
 
-        relaxing = self.residual == "relaxing"
+        relaxing = self._relaxes(problem)
         # The filter is 0 off the range of A^T, and without noise 1 on it.
         free = free_coefficients(
             prior.path, self.frozen, levels[0], c, w=w, lam=self.lam, known=levels, relaxing=relaxing
@@ -254,7 +265,7 @@ class CPiGDM(Sampler):
         operator = problem.operator
         if operator.has_pinv and problem.noise == 0:
             u = operator.pinv(problem.y) - operator.pinv(operator(d))
-            relaxing = self.residual != "frozen"
+            relaxing = self._relaxes(problem)
             free = free_coefficients(prior.path, self.frozen, a, c, w=w, lam=self.lam, relaxing=relaxing)
             share = residual_coefficient(prior.path, self.frozen, a, c, w=w, lam=self.lam, relaxing=relaxing)
             vectors = [z, f] if vjp is None else [z, f, to_frozen(u, vjp(u))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.integrate import quad
 import dense
 from kintsugi.errors import InvalidArgument
 from kintsugi.operators import Nonlinear
-from kintsugi.paths import VP, Path
+from kintsugi.paths import VP, FlowMatching, Path
 from kintsugi.problem import Problem
 from kintsugi.samplers import CPiGDM, CPiGFM
 from kintsugi.solvers.conjugate import conjugate_coefficients, free_coefficients, residual_coefficient
@@ -49,6 +50,32 @@ def test_coefficients(path: Path, w: float, a: float, c: float) -> None:
     span = kappa(path, w, a) - kappa(path, w, c)
     shares = [residual_coefficient(path, "noise", a, c, w=w, lam=0.0, relaxing=r) for r in (True, False)]
     assert shares == pytest.approx([1 - math.exp(-span), span], rel=2e-6)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7])
+@pytest.mark.parametrize(("a", "c"), [(1.5, 0.4), (0.4, 0.0)])
+def test_coefficients_of_a_velocity(a: float, c: float, lam: float) -> None:
+    """On a flow, where k = alpha, m = sigma and mu = 1/alpha, with the explicit lambda: by adaptive quadrature."""
+    path, w = FlowMatching(), 30.0
+
+    def kappa_v(eta: float) -> float:  # int eta w alpha^4
+        return w * (1 / (3 * (1 + eta) ** 3) - 1 / (2 * (1 + eta) ** 2))
+
+    def time(eta: float) -> float:
+        return float(path.time(torch.tensor(eta, dtype=torch.float64)))
+
+    def integral(factor: Callable[[float], float]) -> float:
+        def integrand(eta: float) -> float:
+            alpha = 1 / (1 + eta)
+            transport = alpha * (1 + c) * math.exp(lam * (time(eta) - time(c)) + kappa_v(eta) - kappa_v(a))
+            return transport * eta * w * alpha**2 * factor(eta)
+
+        return quad(integrand, c, a, epsabs=1e-12)[0]
+
+    off = free_coefficients(path, "velocity", a, c, w=w, lam=lam, relaxing=True)
+    share = residual_coefficient(path, "velocity", a, c, w=w, lam=lam, relaxing=True)
+    assert float(off.vjp[0]) == pytest.approx(-integral(lambda eta: eta / (1 + eta) ** 2), rel=1e-7)
+    assert share == pytest.approx(integral(lambda eta: 1 / (1 + eta)), rel=1e-7)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=["vp", "flow"])

@@ -35,11 +35,13 @@ def sound_defaults(sampler: str, steps: int, task: str, noise: float = 0.0) -> d
 
 def _kintsugi(few: bool, task: str, noise: float) -> dict[str, Any]:
     end = 0.005 if few and task != "gap" else 0.002
-    return {
+    temperature = 0.25 if few and noise <= 0.01 else 0.35
+    own: dict[str, float] = {
         "gap": {"end": end}, "denoise": {}, "declip": {"eta": 0.8 if few else 0.4, "end": end},
         "bandwidth": {"eta": 0.1, "end": 0.005}, "dereverb": {"eta": 0.4, "end": 0.002},
         "mulaw": {"eta": 0.1, "end": 0.002}, "quantise": {"eta": 0.1, "end": 0.002},
     }.get(task, {"eta": 0.2, "end": end})  # fmt: skip
+    return own | {"temperature": temperature}
 
 
 def _ddnm(few: bool, task: str, noise: float) -> dict[str, Any]:

@@ -148,8 +148,8 @@ def test_no_crop_is_spoilt_by_the_default_sampler(model: Prior, parrots: Tensor)
 @pytest.mark.parametrize("temperature", [None, 0.45, 0.7])
 @pytest.mark.parametrize("steps", [5, 10])
 def test_no_sky_is_covered_by_a_lattice(model: Prior, steps: int, temperature: float | None) -> None:
-    """Where nothing is to be seen, what is restored is what was measured, enlarged. When the default showed a quarter of
-    the noise (5 steps) or 0.3 of it (10), this model drew its own grid over this sky, at 20 dB.
+    """Where nothing is to be seen, what is restored is what was measured, enlarged. When the default showed a quarter
+    of the noise (5 steps) or 0.3 of it (10), this model drew its own grid over this sky, at 20 dB.
     """
     pixels = np.asarray(Image.open(data_path("lighthouse.png")).convert("RGB"))[:44, 120:184]
     y = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()[None] / 127.5 - 1

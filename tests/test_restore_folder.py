@@ -366,3 +366,15 @@ def test_a_device_for_ray_is_a_kind(photos: Path, model: Path, tmp_path: Path) -
     wanted = Wanted(photos, tmp_path / "out", Recipe("denoise", prior=str(model)), None, "cuda:1", 1, Cluster())
     with pytest.raises(InvalidArgument, match="Ray decides"):
         cluster.restore_on_cluster([], folder.Manifest(wanted.output, {}), wanted, None)  # type: ignore[arg-type]
+
+
+def test_the_mark_of_a_finished_picture_goes(
+    photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C between the last write and the release of a picture leaves its mark; nobody takes the picture again."""
+    wanted = Wanted(photos, tmp_path / "out", Recipe("denoise", noise="0.1", steps=2, prior=str(model)), None, "cpu")
+    assert restore_folder(wanted) == 0
+    mark = tmp_path / "out/.kintsugi/locks" / f"{find_entries(wanted)[2].id}.at"
+    mark.touch()
+    assert restore_folder(wanted) == 0
+    assert not mark.exists()

@@ -125,7 +125,7 @@ def test_sources_are_separated_as_well_as_the_exact_posterior_does() -> None:
     expected = exact.posterior(problem).mean
     got = restore(problem, both, steps=20, samples=1).samples[:, 0]
     error = (got - expected).square().mean().sqrt()
-    assert float(error) < 0.35 * float((x - expected).square().mean().sqrt())
+    assert float(error) < 0.5 * float((x - expected).square().mean().sqrt())
     halves = torch.cat([problem.y / 2] * 2, 1)
     assert float((got - x).square().mean()) < 0.5 * float((halves - x).square().mean())
 

@@ -35,7 +35,7 @@ def sound_defaults(sampler: str, steps: int, task: str, noise: float = 0.0) -> d
 
 def _kintsugi(few: bool, task: str, noise: float) -> dict[str, Any]:
     end = 0.005 if few and task != "gap" else 0.002
-    temperature = 0.25 if few and noise <= 0.01 else 0.35
+    temperature = 0.25 if few and noise <= 0.01 else 0.35  # with which the others were chosen
     own: dict[str, float] = {
         "gap": {"end": end}, "denoise": {}, "declip": {"eta": 0.8 if few else 0.4, "end": end},
         "bandwidth": {"eta": 0.1, "end": 0.005}, "dereverb": {"eta": 0.4, "end": 0.002},

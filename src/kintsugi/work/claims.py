@@ -69,5 +69,9 @@ class Claims:
         """Whether a process died at ``id``, unless one is at it now."""
         return self._mark(id).exists()
 
+    def forget(self, id: str) -> None:
+        """Remove the mark of an item that is done, as a process leaves it that was stopped after its last write."""
+        self._mark(id).unlink(missing_ok=True)
+
     def _mark(self, id: str) -> Path:
         return self._folder / f"{id}.at"

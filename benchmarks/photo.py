@@ -43,9 +43,9 @@ def main(
 ) -> None:
     """See above."""
     torch.set_num_threads(threads)
-    models = [kintsugi.load_prior(name) for name in (old, new)]
+    models, files = [kintsugi.load_prior(name) for name in (old, new)], find_images(folder)
     rows = []
-    for kind, pictures in kinds(find_images(folder), side).items():
+    for kind, pictures in kinds(files, side).items():
         for level in LEVELS:
             generator = torch.Generator().manual_seed(round(level * 1000))
             z = pictures + level * torch.randn(pictures.shape, generator=generator)
@@ -58,7 +58,7 @@ def main(
     print(table(header, rows))
     print("\nRestored with the default sampler; the worst crop of each model, in dB over its pseudo-inverse\n")
     header = ["problem", "steps", *header[2:], "worst before", "worst after"]
-    crops, flat = test_crops(folder), torch.stack([flattest(load(path), 128) for path in find_images(folder)])
+    crops, flat = test_crops(folder), torch.stack([flattest(load(path), 128) for path in files])
     asked = {name: (crops, simulate(crops, name)) for name in problems()}
     asked["4x bicubic, flattest part"] = flat, kintsugi.Problem.simulate(flat, Bicubic((3, 128, 128), 4))
     print(table(header, restored(models, asked, temperature)))

@@ -20,11 +20,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-import yaml
 from common import high_frequency_share, interval, load, problems, psnr, simulate, ssim, table, test_crops
 
 import kintsugi
+from kintsugi.cli.options import parse_assignments
 from kintsugi.operators import Bicubic, Mask
+from kintsugi.samplers.space import as_objects
 from kintsugi.training.data import find_images
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -64,7 +65,7 @@ def samplers(
     threads: Threads = 2,
 ) -> None:
     """PSNR / SSIM / texture of every sampler on every problem."""
-    given = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in settings or [])}
+    given = as_objects(parse_assignments(settings or []))
     torch.set_num_threads(threads)
     model = kintsugi.load_prior(prior)
     truth = test_crops(folder)

@@ -56,8 +56,8 @@ def room() -> torch.Tensor:
 HUM = SoundSettings(frequency=50.0)
 # A task, how it is damaged and restored, and the gain in dB that each sampler must have at 5 steps. With the settings
 # that were here before, of a small model and alike for all noise, RED-diff had -0.3 on noise, 15.8 in the room and
-# -5.6 on 6 bits, and C-PiGDM 5.8 on noise; with a frozen residual it
-# had -2.0 on 6 bits and 0.2 on mu-law; its 22.8 in this room are more than the 18.0 of now, unlike on recordings.
+# -5.6 on 6 bits, and C-PiGDM 5.8 on noise; with a frozen residual C-PiGDM had -2.0 on 6 bits and 0.2 on mu-law; its
+# 22.8 in this room are more than the 18.0 of now, unlike on recordings.
 CASES = {
     "denoise": (SoundSettings(noise=0.03), None, {"ddnm": 2.0, "cpigdm": 6.0, "reddiff": 5.5}),
     "dereverb": (SoundSettings(response=room(), noise=1e-3), None, {"ddnm": 27.0, "cpigdm": 12.0, "reddiff": 21.0}),

@@ -69,8 +69,7 @@ def run(suite: Suite, folder: Path, *, device: str = "cpu", stay: bool = False, 
     store, done = Store(folder, suite.model_dump(mode="json")), 0
     finished = store.finished()
     left = [row for row in rows(suite, pictures.digests if pictures else {}) if row.id not in finished]
-    for id in finished:
-        store.claims.forget(id)
+    store.claims.forget(finished)
     left.sort(key=lambda row: store.claims.died(row.id))
     while left:
         for row in left:

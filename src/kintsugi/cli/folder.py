@@ -81,8 +81,7 @@ def restore_folder(wanted: Wanted, as_worker: bool = False) -> int:
         manifest.forget_failures()
     own = None if as_worker or wanted.cluster is not None else launched(wanted.device)
     left = [entry for entry in entries if not manifest.finished(entry)]
-    for done in {entry.id for entry in entries} - {entry.id for entry in left}:
-        manifest.claims.forget(done)
+    manifest.claims.forget({entry.id for entry in entries} - {entry.id for entry in left})
     left.sort(key=lambda entry: manifest.claims.died(entry.id))
     with Teller(len(entries), len(entries) - len(left), alone=not as_worker and own is None) as teller:
         if not left:

@@ -42,16 +42,15 @@ def null_space_schedule(problem: Problem, steps: int) -> Schedule:
 # Less noise than a network is told is what no training shows it, and its answer in smooth places is then a matter of
 # luck: from 0.35 down one that was trained longer covered skies with a lattice (4x, 5 steps); from 0.45 up none did.
 # PSNR hardly depends on it (24 crops of Kodak, noiseless: 27.46 dB at 0.25, 27.48 at 0.45 and 0.55).
-_TEMPERATURE = 0.55
+TEMPERATURE = 0.55
 
 # A measurement with less noise than this (about one grey level of 255) is as good as exact for the choice of settings.
 _NOTICEABLE = 0.01
 
 
 class Tempered(NamedTuple):
-    """Settings of the default sampler at texture 0; ``finest`` is the last level at texture 1."""
+    """Settings of the default sampler at texture 0, beside its temperature; ``finest``: the last level at texture 1."""
 
-    temperature: float
     eta: float
     end: float
     confidence: float
@@ -73,5 +72,5 @@ def tempered_defaults(problem: Problem, steps: int) -> Tempered:
     confidence = float(np.interp(at, np.log((2, 3, 5)), (1.0, 2.0, 4.0 if noisy else 2.0)))
     if isinstance(operator, LinearOperator) and operator.scalar is not None:
         seen = problem.noise / operator.scalar**0.5
-        return Tempered(_TEMPERATURE, max(0.7, 8 * seen), max(finest, 3 * seen), confidence, finest)
-    return Tempered(_TEMPERATURE, 0.7, finest, confidence, finest)
+        return Tempered(max(0.7, 8 * seen), max(finest, 3 * seen), confidence, finest)
+    return Tempered(0.7, finest, confidence, finest)

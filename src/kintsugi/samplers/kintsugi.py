@@ -30,7 +30,7 @@ from ..priors.base import Prior
 from ..problem import Problem
 from ..solvers.tempered import Tempered
 from .base import Report, Sampler, check_number, check_type, integrate
-from .defaults import tempered_defaults
+from .defaults import TEMPERATURE, tempered_defaults
 from .schedule import Schedule
 from .space import Range, Space
 
@@ -97,7 +97,7 @@ class Kintsugi(Sampler):
         nearest = tuned.eta if problem.guess_error is None else max(problem.guess_error, 2 * end)
         return {
             "texture": self.texture,
-            "temperature": tuned.temperature if self.temperature is None else self.temperature,
+            "temperature": TEMPERATURE if self.temperature is None else self.temperature,
             "eta": self.eta or nearest + (2 - nearest) * self.texture,
             "end": end,
             "confidence": self.confidence or tuned.confidence,

@@ -120,22 +120,19 @@ def conjugate_coefficients(
         zero = torch.zeros_like(rho(torch.ones(NODES, dtype=torch.float64))[0])
         basis = newton_basis(torch.zeros(1, dtype=torch.float64), known)
         return Coefficients(zero, tuple(zero + float(n) for n in basis), zero, (zero,) * len(known))
-    _, weights, running = _quadrature()
+    weights = _quadrature()[1]
     on = _integrands(path, frozen, a, c, w, lam, known)
-    filters = rho(on.eta)
-    weights, running = weights.to(filters), running.to(filters)
-    shape, filters = filters.shape[1:], filters.reshape(NODES, -1)
+    filters, shape, kappa = _relaxed(on, rho)
 
     def at_nodes(values: Tensor) -> Tensor:
         return values.to(filters)[:, None]
 
-    kappa = torch.cat((running, weights[None])) @ (at_nodes(on.rate) * filters)  # to each node, and over the step
     transport = at_nodes(on.transport) * torch.exp(-kappa[:-1])
     moved, pulled = at_nodes(on.coupled) * filters - at_nodes(on.free), -at_nodes(on.vjp).expand_as(filters)
     basis = [at_nodes(n) for n in on.basis]
     # The first function of the basis is 1.
     parts = [at_nodes(on.data) * filters, moved, pulled, *(n * v for n in basis[1:] for v in (moved, pulled))]
-    data, *integrals = (values.view(shape) for values in weights @ (transport * torch.stack(parts)))
+    data, *integrals = (values.view(shape) for values in weights.to(filters) @ (transport * torch.stack(parts)))
     z = (on.scale * torch.exp(-kappa[-1])).view(shape)
     vjp = (_relaxing_vjp(path, frozen, a, c, w, lam, rho),) if relaxing else tuple(integrals[1::2])
     return Coefficients(z, tuple(integrals[::2]), data, vjp)
@@ -145,13 +142,18 @@ def _relaxing_vjp(
     path: Path, frozen: Frozen, a: float, c: float, w: float, lam: float, rho: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """``c_q`` of a residual that relaxes; its integrand lives near ``a``."""
-    _, weights, running = _quadrature()
     on = _integrands(path, frozen, a, c, w, lam, (a,), "a")
+    filters, shape, kappa = _relaxed(on, rho)
+    parts = (_quadrature()[1] * on.transport * on.vjp * on.fading).to(filters)
+    return -(parts @ torch.exp(-kappa[:-1])).view(shape)
+
+
+def _relaxed(on: _Integrands, rho: Callable[[Tensor], Tensor]) -> tuple[Tensor, torch.Size, Tensor]:
+    """The filter (NODES, n), the shape of its eigenvalues, and kappa (NODES + 1, n): to each node and over the step."""
+    _, weights, running = _quadrature()
     filters = rho(on.eta)
     shape, filters = filters.shape[1:], filters.reshape(NODES, -1)
-    kappa = running.to(filters) @ (on.rate.to(filters)[:, None] * filters)
-    parts = (weights * on.transport * on.vjp * on.fading).to(filters)
-    return -(parts @ torch.exp(-kappa)).view(shape)
+    return filters, shape, torch.cat((running, weights[None])).to(filters) @ (on.rate.to(filters)[:, None] * filters)
 
 
 def free_coefficients(
@@ -218,8 +220,7 @@ def divided_differences(values: Sequence[Tensor], known: Sequence[float]) -> lis
 
 @dataclass(frozen=True)
 class _Integrands:
-    """What the integrals of a step hold besides the filter, at the nodes of the quadrature, times ``deta``; and
-    ``fading``, what is left of a relaxing residual."""
+    """What the integrals of a step hold besides the filter, at the nodes of the quadrature, times ``deta``."""
 
     eta: Tensor
     rate: Tensor
@@ -228,9 +229,14 @@ class _Integrands:
     coupled: Tensor
     data: Tensor
     vjp: Tensor
-    fading: Tensor
     scale: float
     basis: list[Tensor]
+
+    @property
+    def fading(self) -> Tensor:
+        """What is left at the nodes of a residual that relaxes from a on: ``e^{-(kappa_a - kappa)}`` of rho = 1."""
+        _, weights, running = _quadrature()
+        return torch.exp(running @ self.rate - weights.dot(self.rate))
 
 
 @functools.lru_cache(maxsize=128)
@@ -244,7 +250,6 @@ def _integrands(
     known: tuple[float, ...],
     crowded: Literal["a", "c"] = "c",
 ) -> _Integrands:
-    _, weights, running = _quadrature()
     eta, slope = _nodes(path, frozen, a, c, w, crowded)
     alpha = path.alpha_of_eta(eta)
     pull = slope * eta * w * alpha**2
@@ -252,16 +257,14 @@ def _integrands(
     everywhere = torch.cat((eta, torch.tensor([c, a], dtype=torch.float64)))
     mu, t = _mu(path, frozen, everywhere), path.time(everywhere) if lam else torch.zeros_like(everywhere)
     mu_c, mu_a, t_c, h = float(mu[-2]), float(mu[-1]), t[-2], float(t[-1] - t[-2])
-    rate = pull * k**2
     return _Integrands(
         eta=eta,
-        rate=rate,
+        rate=pull * k**2,
         transport=mu_c / mu[:-2] * torch.exp(lam * (t[:-2] - t_c)),
         free=slope * m / eta,
         coupled=pull * k * m,
         data=pull * k,
         vjp=pull * m * alpha,
-        fading=torch.exp(running @ rate - weights.dot(rate)),
         scale=(1 - lam * h) * mu_c / mu_a * math.exp(lam * h),
         basis=newton_basis(eta, known),
     )

@@ -8,7 +8,7 @@ machines share, its file system must honour locks (``flock``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +69,11 @@ class Claims:
         """Whether a process died at ``id``, unless one is at it now."""
         return self._mark(id).exists()
 
-    def forget(self, id: str) -> None:
-        """Remove the mark of an item that is done, as a process leaves it that was stopped after its last write."""
-        self._mark(id).unlink(missing_ok=True)
+    def forget(self, ids: Collection[str]) -> None:
+        """Remove the marks of items that are done, as a process leaves one that was stopped after its last write."""
+        for mark in self._folder.glob("*.at"):
+            if mark.stem in ids:
+                mark.unlink(missing_ok=True)
 
     def _mark(self, id: str) -> Path:
         return self._folder / f"{id}.at"
